@@ -1,0 +1,1 @@
+"""The agent: joins the layers below it and runs them."""

@@ -1,0 +1,1 @@
+"""The model: interfaces, documents, keys. Pure."""

@@ -1,0 +1,1 @@
+"""The pure core: desired and observed state in, a plan out."""

@@ -1,0 +1,172 @@
+"""The store's mirror: list and watch as a state machine, without I/O.
+
+In go the messages that a store gives (Listed, Changed, Progress, Compacted) or its failure (Broken); out come
+batches of changes for the reconciler and the next request to make of the store. The rules are etcd's: list at
+revision R, watch from R+1; after a break resume behind the last revision seen; after a compaction list again, for
+the events in between are gone. Nothing counts as deleted before a full list has said so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key at one moment; `value` is None in a Changed message when the key was deleted."""
+
+    key: str
+    value: bytes | None
+    mod_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A full snapshot at `revision`."""
+
+    revision: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What whole transactions up to and including `revision` changed, in order."""
+
+    revision: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Nothing that this watch missed has happened up to and including `revision`."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """The revision asked for is gone; the oldest one left is `revision` (0: unknown)."""
+
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The stream or the request failed."""
+
+    message: str
+
+
+Message = Listed | Changed | Progress | Compacted | Broken
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """List everything; before that wait `delay` seconds."""
+
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRequest:
+    """Watch from `revision` on; before that wait `delay` seconds."""
+
+    revision: int
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Changes to hand to the reconciler: per key the newest entry (value None: deleted).
+
+    `full` says that this batch comes from a full list. The mirror has added a deletion for each key that was
+    known and is not listed, so that applying the entries is right in either case.
+    """
+
+    revision: int
+    entries: tuple[Entry, ...]
+    full: bool = False
+
+
+BACKOFF_FIRST = 0.1
+BACKOFF_LAST = 5.0
+"""Seconds between attempts to reach a store that is away: doubled from the first to the last."""
+
+
+@dataclass(slots=True)
+class Mirror:
+    """Follows one prefix of one store. Not thread-safe: one owner feeds it."""
+
+    revision: int = 0
+    """All changes up to this revision are known."""
+    ready: bool = False
+    """True between a full list and the next break: what is absent here is absent there."""
+    error: str = ""
+    """Why the store cannot be followed at present; empty while it can."""
+    _known: dict[str, int] = field(default_factory=dict)
+    _failures: int = 0
+    _relist: bool = True
+
+    def feed(self, message: Message) -> Batch | None:
+        """Take one message; returns what it changed, or None when nothing did."""
+        match message:
+            case Listed(revision, entries):
+                return self._listed(revision, entries)
+            case Changed(revision, entries):
+                return self._changed(revision, entries)
+            case Progress(revision) if revision >= self.revision:
+                self._healthy()
+                self.revision = revision
+            case Progress():
+                # The store has forgotten what it once told us: wiped and started again, or restored from a backup.
+                self.ready, self._relist = False, True
+            case Compacted():
+                self.ready, self._relist = False, True
+            case Broken(text):
+                self.ready, self.error = False, text
+                self._failures += 1
+        return None
+
+    def request(self) -> ListRequest | WatchRequest:
+        """What to ask of the store next, once the current request has ended."""
+        delay = 0.0
+        if self._failures:
+            delay = min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(self._failures - 1, 16))
+        return ListRequest(delay) if self._relist else WatchRequest(self.revision + 1, delay)
+
+    def _healthy(self) -> None:
+        self.ready, self.error, self._failures = True, "", 0
+
+    def _listed(self, revision: int, entries: tuple[Entry, ...]) -> Batch:
+        self._healthy()
+        self._relist = False
+        listed = {entry.key: entry.mod_revision for entry in entries}
+        gone = tuple(Entry(key, None, revision) for key in self._known if key not in listed)
+        # A store that was wiped and started again counts from 1 again: only equality says "unchanged".
+        changed = tuple(entry for entry in entries if self._known.get(entry.key) != entry.mod_revision)
+        if revision < self.revision:
+            changed = entries
+        self._known = listed
+        self.revision = revision
+        return Batch(revision, gone + changed, full=True)
+
+    def _changed(self, revision: int, entries: tuple[Entry, ...]) -> Batch | None:
+        self._healthy()
+        newest: dict[str, Entry] = {}
+        for entry in entries:
+            # A resumed watch may repeat what we have seen.
+            if entry.mod_revision > self.revision:
+                newest[entry.key] = entry
+        self.revision = max(self.revision, revision)
+        for entry in newest.values():
+            if entry.value is None:
+                self._known.pop(entry.key, None)
+            else:
+                self._known[entry.key] = entry.mod_revision
+        return Batch(self.revision, tuple(newest.values())) if newest else None
+
+    @property
+    def known(self) -> Mapping[str, int]:
+        """The modification revision of every key that exists, as far as is known."""
+        return self._known

@@ -1,0 +1,119 @@
+"""The verbs of reconciliation: what the planner asks for and the executors do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vppctl.reconcile.state import NetnsId, PairId
+
+
+@dataclass(frozen=True, slots=True)
+class CreateNamespace:
+    """Make the named namespace, as `ip netns add` would."""
+
+    name: str
+    pairs: tuple[PairId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a VETH pair that is to be created, with everything that belongs on it."""
+
+    netns: NetnsId
+    name: str
+    mac: str
+    mtu: int
+    up: bool
+    group: int
+    alias: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVeth:
+    """Make a pair with both ends in their namespaces, marked, addressed and up as asked."""
+
+    pair: PairId
+    first: End
+    second: End
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A link to delete, by index; the name is for messages."""
+
+    index: int
+    name: str
+    pair: PairId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLinks:
+    """Remove these links of one namespace, their peers with them. One that is gone already counts as removed."""
+
+    netns: NetnsId
+    links: tuple[Doomed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetLink:
+    """Change a link in place; what is None stays."""
+
+    pair: PairId
+    netns: NetnsId
+    index: int
+    name: str
+    up: bool | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    group: int | None = None
+    alias: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress:
+    """Add `address/prefix` to a link. One that is there already counts as added."""
+
+    pair: PairId
+    netns: NetnsId
+    index: int
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class DelAddress:
+    """Remove `address/prefix` from a link. One that is gone already counts as removed."""
+
+    pair: PairId
+    netns: NetnsId
+    index: int
+    name: str
+    address: str
+
+
+Setting = SetLink | AddAddress | DelAddress
+Operation = CreateNamespace | CreateVeth | DeleteLinks | Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an operation did not work."""
+
+    errno: int
+    """errno(3) of the kernel's answer; 0 when it came from elsewhere."""
+    message: str
+    """One line, with the names of what was attempted and the kernel's own explanation where it gave one."""
+    retriable: bool = True
+    """False when trying again without a change cannot help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an operation; `failure` is None when it worked.
+
+    DeleteLinks gives one outcome; its failure, if any, is of the first link that could not be removed.
+    """
+
+    operation: Operation
+    failure: Failure | None = None

@@ -1,0 +1,172 @@
+"""The nouns of reconciliation: what is desired, what is observed, and what is said about each interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vppctl.model.problem import Problem
+from vppctl.model.interface import Interface
+
+
+class State(StrEnum):
+    """Where a configured interface stands."""
+
+    APPLIED = "APPLIED"
+    """In the kernel as configured, verified by reading back."""
+    PENDING = "PENDING"
+    """Waits for something in the world."""
+    FAILED = "FAILED"
+    """Tried and refused; tried again with backoff."""
+    INVALID = "INVALID"
+    """The document has errors; its pair is frozen."""
+
+
+class Reason(StrEnum):
+    """Why an interface is not APPLIED. Stable: scripts match them."""
+
+    NONE = ""
+    PEER_NOT_CONFIGURED = "PeerNotConfigured"
+    PEER_MISMATCH = "PeerMismatch"
+    PEER_INVALID = "PeerInvalid"
+    NAMESPACE_NOT_FOUND = "NamespaceNotFound"
+    NAMESPACE_FORBIDDEN = "NamespaceForbidden"
+    PROCESS_NOT_RUNNING = "ProcessNotRunning"
+    MICROSERVICE_NOT_RUNNING = "MicroserviceNotRunning"
+    MICROSERVICE_AMBIGUOUS = "MicroserviceAmbiguous"
+    NAME_TAKEN = "NameTaken"
+    NAME_CONFLICT = "NameConflict"
+    KERNEL_ERROR = "KernelError"
+    VPP_UNAVAILABLE = "VppUnavailable"
+    HOST_INTERFACE_MISSING = "HostInterfaceMissing"
+    INVALID_CONFIG = "InvalidConfig"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NetnsId:
+    """Identity of a network namespace: device and inode of its nsfs file (namespaces(7), ioctl_ns(2))."""
+
+    dev: int
+    ino: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A namespace that cannot be used at present."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Creatable:
+    """A named namespace that does not exist and may be created."""
+
+    name: str
+
+
+Resolution = NetnsId | Unavailable | Creatable
+"""What a namespace reference leads to at present."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PairId:
+    """A VETH pair by the logical names of its two sides, `first` < `second`; the unit of work."""
+
+    first: str
+    second: str
+
+    @classmethod
+    def of(cls, name: str, peer: str) -> PairId:
+        """The pair of these two, whichever comes first."""
+        return cls(name, peer) if name <= peer else cls(peer, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A document that cannot be read as an interface."""
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """One key of the store: an interface or why it is none, and the revision that wrote it."""
+
+    name: str
+    content: Interface | Invalid
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One network interface as the kernel reports it (RTM_NEWLINK and RTM_NEWADDR, rtnetlink(7))."""
+
+    netns: NetnsId
+    index: int
+    name: str
+    kind: str = ""
+    """IFLA_INFO_KIND: `veth`, `dummy`, ...; empty for hardware and lo."""
+    mac: str = ""
+    """Six lower-case octets with colons."""
+    mtu: int = 0
+    up: bool = False
+    """Administrative state (IFF_UP)."""
+    running: bool = False
+    """Operational state (IFLA_OPERSTATE is up)."""
+    addresses: tuple[str, ...] = ()
+    """`address/prefix` in canonical spelling, sorted; without those that the kernel makes itself (IPv6
+    link-local addresses and addresses from router advertisements)."""
+    tentative: tuple[str, ...] = ()
+    """Those of `addresses` whose duplicate address detection is not finished or has failed."""
+    group: int = 0
+    alias: str = ""
+    """IFLA_IFALIAS."""
+    peer_index: int = 0
+    """IFLA_LINK: for a VETH the interface index of its peer, in the peer's namespace."""
+    peer_netns: NetnsId | None = None
+    """The namespace of the peer; None when it has none or when it is not among the observed ones."""
+    statistics: Statistics | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counters of a link since it was created (struct rtnl_link_stats64, linux/if_link.h)."""
+
+    in_packets: int = 0
+    out_packets: int = 0
+    in_bytes: int = 0
+    out_bytes: int = 0
+    in_errors: int = 0
+    out_errors: int = 0
+    in_dropped: int = 0
+    out_dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedState:
+    """The links that were looked at. Absence of a link says that it is absent only where one was looked for."""
+
+    links: Mapping[tuple[NetnsId, str], Link] = field(default_factory=dict)
+    """By namespace and kernel name."""
+
+    @classmethod
+    def of(cls, links: Mapping[tuple[NetnsId, str], Link] | list[Link]) -> ObservedState:
+        """From the links themselves."""
+        if isinstance(links, list):
+            return cls({(link.netns, link.name): link for link in links})
+        return cls(links)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is said about one configured interface."""
+
+    name: str
+    state: State
+    reason: Reason = Reason.NONE
+    message: str = ""
+    revision: int = 0
+    """Revision of the configuration that this is about."""
+    link: Link | None = None
