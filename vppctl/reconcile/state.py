@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from vppctl.model.problem import Problem
 from vppctl.model.interface import Interface
+from vppctl.model.problem import Problem
 
 
 class State(StrEnum):

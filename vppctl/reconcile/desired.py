@@ -1,0 +1,152 @@
+"""The desired state with the indexes that answer: whom does this change concern?
+
+Level, not edge: every method that changes something returns the pairs to look at again, and nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from vppctl.model.interface import Interface, NamespaceRef
+from vppctl.reconcile.marks import Marks
+from vppctl.reconcile.state import Configured, NetnsId, PairId, Reason, Resolution, Unavailable
+
+K = TypeVar("K")
+
+_UNRESOLVED = Unavailable(Reason.NAMESPACE_NOT_FOUND, "the namespace has not been looked for yet")
+
+
+@dataclass(slots=True)
+class DesiredState:
+    """All that the store asks of this agent, and where its namespaces are at present. Not thread-safe."""
+
+    marks: Marks
+    configured: dict[str, Configured] = field(default_factory=dict)
+    resolutions: dict[NamespaceRef, Resolution] = field(default_factory=dict)
+    _referrers: dict[str, set[str]] = field(default_factory=dict)
+    _users: dict[NamespaceRef, set[str]] = field(default_factory=dict)
+    _claims: dict[tuple[NetnsId, str], set[str]] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def interface(self, name: str) -> Interface | None:
+        """The valid configuration of this name, if there is one."""
+        configured = self.configured.get(name)
+        content = configured.content if configured else None
+        return content if isinstance(content, Interface) else None
+
+    def is_invalid(self, name: str) -> bool:
+        """Whether the name is configured by a document with errors."""
+        configured = self.configured.get(name)
+        return configured is not None and not isinstance(configured.content, Interface)
+
+    def pair_of(self, name: str) -> PairId:
+        """The pair that this name belongs to; a name without a valid document is a pair with itself."""
+        interface = self.interface(name)
+        return PairId.of(name, interface.peer) if interface else PairId(name, name)
+
+    def members(self, pair: PairId) -> list[str]:
+        """The configured names that belong to this pair."""
+        return [n for n in dict.fromkeys((pair.first, pair.second)) if n in self.configured and self.pair_of(n) == pair]
+
+    def name_of(self, alias: str) -> str:
+        """The interface name that an alias of ours stands for; empty when it stands for none that is configured."""
+        return self._names.get(alias) or alias.removeprefix(self.marks.prefix) if alias else ""
+
+    def place(self, interface: Interface) -> Resolution:
+        """Where the interface's namespace is at present."""
+        return self.resolutions.get(interface.namespace, _UNRESOLVED)
+
+    def claim(self, interface: Interface) -> tuple[NetnsId, str] | None:
+        """The namespace and kernel name that the interface lays claim to, when its namespace is there."""
+        place = self.place(interface)
+        return (place, interface.kernel_name) if isinstance(place, NetnsId) else None
+
+    def claimants(self, place: tuple[NetnsId, str]) -> Iterable[str]:
+        """The interfaces that lay claim to this kernel name in this namespace."""
+        return self._claims.get(place, ())
+
+    def references(self) -> list[NamespaceRef]:
+        """Every namespace reference in use."""
+        return list(self._users)
+
+    def all_pairs(self) -> set[PairId]:
+        """The pair of every configured name."""
+        return {self.pair_of(name) for name in self.configured}
+
+    def put(self, configured: Configured) -> set[PairId]:
+        """Take over a new or changed document."""
+        concerned = self._withdraw(configured.name)
+        self.configured[configured.name] = configured
+        self._names[self.marks.alias(configured.name)] = configured.name
+        if isinstance(configured.content, Interface):
+            self._enter(configured.content)
+        return concerned | self._concerned(configured.name)
+
+    def delete(self, name: str) -> set[PairId]:
+        """Forget a document; unknown names concern nobody."""
+        if name not in self.configured:
+            return set()
+        concerned = self._withdraw(name)
+        del self.configured[name]
+        self._names.pop(self.marks.alias(name), None)
+        return concerned | self._concerned(name)
+
+    def resolve(self, reference: NamespaceRef, resolution: Resolution) -> set[PairId]:
+        """Note where a namespace is now; concerns those who use it, when that is news."""
+        if self.resolutions.get(reference) == resolution:
+            return set()
+        users = [i for n in self._users.get(reference, ()) if (i := self.interface(n))]
+        concerned: set[PairId] = set()
+        for interface in users:
+            concerned |= self._concerned(interface.name)
+            self._release(interface)
+        self.resolutions[reference] = resolution
+        for interface in users:
+            self._lay_claim(interface)
+            concerned |= self._concerned(interface.name)
+        return concerned
+
+    def _concerned(self, name: str) -> set[PairId]:
+        """The name's own pair, those who name it as their peer, and those who want the same kernel name."""
+        pairs = {self.pair_of(name)}
+        pairs.update(PairId.of(name, other) for other in self._referrers.get(name, ()))
+        interface = self.interface(name)
+        if interface and (claim := self.claim(interface)):
+            pairs.update(self.pair_of(other) for other in self.claimants(claim))
+        return pairs
+
+    def _withdraw(self, name: str) -> set[PairId]:
+        if name not in self.configured:
+            return set()
+        concerned = self._concerned(name)
+        interface = self.interface(name)
+        if interface:
+            self._release(interface)
+            _discard(self._referrers, interface.peer, name)
+            _discard(self._users, interface.namespace, name)
+            if interface.namespace not in self._users:
+                self.resolutions.pop(interface.namespace, None)
+        return concerned
+
+    def _enter(self, interface: Interface) -> None:
+        self._referrers.setdefault(interface.peer, set()).add(interface.name)
+        self._users.setdefault(interface.namespace, set()).add(interface.name)
+        self._lay_claim(interface)
+
+    def _lay_claim(self, interface: Interface) -> None:
+        if claim := self.claim(interface):
+            self._claims.setdefault(claim, set()).add(interface.name)
+
+    def _release(self, interface: Interface) -> None:
+        if claim := self.claim(interface):
+            _discard(self._claims, claim, interface.name)
+
+
+def _discard(index: dict[K, set[str]], key: K, name: str) -> None:
+    members = index.get(key)
+    if members is not None:
+        members.discard(name)
+        if not members:
+            del index[key]

@@ -1,0 +1,86 @@
+"""What a pair waits for: the reasons, in the order in which they are told.
+
+Looks at the desired state and the namespaces alone; what the kernel says comes later, in `plan.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vppctl.model.interface import Interface
+from vppctl.reconcile.desired import DesiredState
+from vppctl.reconcile.state import Condition, Creatable, Invalid, NetnsId, PairId, Reason, State, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Both sides are configured and point at each other, and both namespaces are there."""
+
+    first: Interface
+    second: Interface
+    first_at: tuple[NetnsId, str]
+    second_at: tuple[NetnsId, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Awaiting:
+    """All is there but for named namespaces that may be created."""
+
+    namespaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The pair cannot exist at present, for the reasons in `conditions`."""
+
+    conditions: dict[str, Condition]
+
+
+def judge(desired: DesiredState, pair: PairId) -> Ready | Awaiting | Blocked:
+    """Whether the pair may exist, and if not, what each configured member waits for."""
+    members = desired.members(pair)
+    first, second = desired.interface(pair.first), desired.interface(pair.second)
+    if len(members) < 2 or first is None or second is None:
+        return Blocked({name: _alone(desired, name) for name in members})
+    places = desired.place(first), desired.place(second)
+    blocked = [(i, p) for i, p in zip((first, second), places, strict=True) if isinstance(p, Unavailable)]
+    if blocked:
+        return Blocked({name: _unavailable(desired, name, blocked) for name in members})
+    missing = tuple(dict.fromkeys(p.name for p in places if isinstance(p, Creatable)))
+    first_at, second_at = desired.claim(first), desired.claim(second)
+    if missing or first_at is None or second_at is None:
+        return Awaiting(missing)
+    if first_at == second_at:
+        text = f"both sides want to be called {first.kernel_name!r} in namespace {first.namespace}; set host_if_name"
+        return Blocked({n: condition(desired, n, State.FAILED, Reason.NAME_CONFLICT, text) for n in members})
+    return Ready(first, second, first_at, second_at)
+
+
+def condition(desired: DesiredState, name: str, state: State, reason: Reason, message: str) -> Condition:
+    """A condition of this configured name, about the configuration as it is now."""
+    return Condition(name, state, reason, message, desired.configured[name].revision)
+
+
+def _alone(desired: DesiredState, name: str) -> Condition:
+    """Why a name is no member of a complete pair."""
+    content = desired.configured[name].content
+    if isinstance(content, Invalid):
+        text = "; ".join(str(problem) for problem in content.problems)
+        return condition(desired, name, State.INVALID, Reason.INVALID_CONFIG, text)
+    peer = content.peer
+    if desired.is_invalid(peer):
+        text = f"the configuration of peer {peer!r} has errors; the pair stays as it is until they are mended"
+        return condition(desired, name, State.PENDING, Reason.PEER_INVALID, text)
+    other = desired.interface(peer)
+    if other is None:
+        text = f"peer {peer!r} is not configured"
+        return condition(desired, name, State.PENDING, Reason.PEER_NOT_CONFIGURED, text)
+    text = f"peer {peer!r} names {other.peer!r} as its peer, not {name!r}"
+    return condition(desired, name, State.PENDING, Reason.PEER_MISMATCH, text)
+
+
+def _unavailable(desired: DesiredState, name: str, blocked: list[tuple[Interface, Unavailable]]) -> Condition:
+    """The name's own namespace is told first, its peer's otherwise."""
+    interface, place = next((b for b in blocked if b[0].name == name), blocked[0])
+    text = place.message if interface.name == name else f"peer {interface.name!r}: {place.message}"
+    return condition(desired, name, State.PENDING, place.reason, text)

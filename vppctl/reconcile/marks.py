@@ -1,0 +1,61 @@
+"""Ownership marks: how the agent knows its own links from everybody else's.
+
+Two marks stand on each end of a pair: `IFLA_GROUP`, which the kernel sets atomically when it creates the link and
+which is derived from the agent's label, and `IFLA_IFALIAS`, `vppctl:<label>:<name>`, which a person can read and
+which tells the name. The group alone is there after a crash between creation and alias.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+
+from vppctl.reconcile.state import Link
+
+ALIAS_LIMIT = 255
+"""Octets of an alias that the kernel keeps (IFALIASZ - 1, linux/if.h)."""
+
+GROUP_BASE = 0x76000000
+"""Groups of ours are 0x76000000 to 0x76ffffff: far from the small numbers that people choose, below 2^31."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The marks of one label."""
+
+    label: str
+
+    @property
+    def group(self) -> int:
+        """The link group of this label."""
+        return GROUP_BASE | (zlib.crc32(self.label.encode()) & 0xFFFFFF)
+
+    @property
+    def prefix(self) -> str:
+        """What every alias of this label starts with."""
+        return f"vppctl:{self.label}:"
+
+    def alias(self, name: str) -> str:
+        """The alias for the link of this interface; a name too long for it is replaced by its digest."""
+        alias = self.prefix + name
+        if len(alias.encode()) <= ALIAS_LIMIT:
+            return alias
+        room = ALIAS_LIMIT - 20
+        head = f"vppctl:{self.label}".encode()[:room].decode(errors="ignore")
+        return f"{head}:#{hashlib.blake2s(name.encode(), digest_size=8).hexdigest()}"
+
+    def owns(self, link: Link) -> bool:
+        """Whether this label made the link; an alias that names another label outweighs the group."""
+        if link.alias.startswith("vppctl:"):
+            return link.alias.startswith(self.prefix) or ("#" in link.alias and link.group == self.group)
+        return link.group == self.group
+
+
+def stable_mac(label: str, name: str) -> str:
+    """A locally administered unicast address (IEEE 802, bit 1 of the first octet) that stays the same for ever.
+
+    Set when none is configured, so that nobody else (udev's MACAddressPolicy) sets one later.
+    """
+    digest = hashlib.blake2s(f"{label}/{name}".encode(), digest_size=5).digest()
+    return ":".join(f"{octet:02x}" for octet in b"\x02" + digest)

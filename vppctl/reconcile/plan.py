@@ -1,0 +1,286 @@
+"""The planner: desired state and observed links in, operations and conditions out. Pure.
+
+`plan` is level-triggered and idempotent: applied to a kernel that does what it is told, its operations make the
+next plan empty. What is not marked as ours is never touched, with the one exception that the contract asks for: at
+start, a VETH that carries a configured name in its configured namespace is re-created.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from vppctl.model.interface import Interface
+from vppctl.reconcile.desired import DesiredState
+from vppctl.reconcile.judge import Awaiting, Blocked, Ready, condition, judge
+from vppctl.reconcile.marks import stable_mac
+from vppctl.reconcile.operations import (
+    AddAddress,
+    CreateNamespace,
+    CreateVeth,
+    DelAddress,
+    DeleteLinks,
+    Doomed,
+    End,
+    SetLink,
+    Setting,
+)
+from vppctl.reconcile.state import Condition, Link, NetnsId, ObservedState, PairId, Reason, State
+
+DEFAULT_MTU = 1500
+"""Octets; what the kernel gives a VETH without a configured MTU (ETH_DATA_LEN, linux/if_ether.h)."""
+
+Place = tuple[NetnsId, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is special about this pass."""
+
+    start: bool = False
+    """The first look at these pairs since the agent started."""
+    adopt: bool = False
+    """At start keep what matches instead of re-creating it."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to do, in stages, and what to say. Stages: deletes, namespaces, creates, settings."""
+
+    deletes: list[DeleteLinks] = field(default_factory=list)
+    namespaces: list[CreateNamespace] = field(default_factory=list)
+    creates: list[CreateVeth] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
+    conditions: dict[str, Condition] = field(default_factory=dict)
+    """Of every configured name in the scope; APPLIED only for a pair that needs no operation."""
+
+    def __bool__(self) -> bool:
+        return bool(self.deletes or self.namespaces or self.creates or self.settings)
+
+
+def plan(desired: DesiredState, observed: ObservedState, scope: Iterable[PairId], policy: Policy | None = None) -> Plan:
+    """Plan for the pairs in `scope`; `observed` holds at least the links at their places and those marked as theirs."""
+    return _Planner(desired, observed, set(scope), policy or Policy()).run()
+
+
+class _Planner:
+    def __init__(self, desired: DesiredState, observed: ObservedState, scope: set[PairId], policy: Policy) -> None:
+        self.desired, self.observed, self.scope, self.policy = desired, observed, scope, policy
+        self.marks = desired.marks
+        self.result = Plan()
+        self.doomed: dict[tuple[NetnsId, int], Doomed] = {}
+        self.by_index = {(link.netns, link.index): link for link in observed.links.values()}
+        self.holders: dict[Place, str] = {}
+        self.verdicts = {pair: judge(desired, pair) for pair in scope}
+
+    def run(self) -> Plan:
+        kept: dict[PairId, tuple[Link, Link]] = {}
+        for pair, verdict in self.verdicts.items():
+            if isinstance(verdict, Ready) and (ends := self._standing(verdict)):
+                kept[pair] = ends
+        self._doom_strays({(link.netns, link.index) for ends in kept.values() for link in ends})
+        for pair, verdict in sorted(self.verdicts.items(), key=lambda item: item[0]):
+            match verdict:
+                case Blocked(conditions):
+                    self.result.conditions.update(conditions)
+                case Awaiting(namespaces):
+                    self._await(pair, namespaces)
+                case Ready() if pair in kept:
+                    self._settle(pair, verdict, kept[pair])
+                case Ready():
+                    self._create(pair, verdict)
+        self.result.deletes = list(self._deletes())
+        return self.result
+
+    # What stands
+
+    def _standing(self, ready: Ready) -> tuple[Link, Link] | None:
+        """Both ends of the pair when they are where they belong, tied to each other, and may be kept."""
+        first, second = self.observed.links.get(ready.first_at), self.observed.links.get(ready.second_at)
+        if first is None or second is None or not (_tied(first, second) and _tied(second, first)):
+            return None
+        ours = self._is(first, ready.first.name) and self._is(second, ready.second.name)
+        if self.policy.start:
+            foreign = not self.marks.owns(first) and not self.marks.owns(second)
+            marked = first.alias.startswith("vppctl:") or second.alias.startswith("vppctl:")
+            return (first, second) if self.policy.adopt and (ours or (foreign and not marked)) else None
+        return (first, second) if ours else None
+
+    def _is(self, link: Link, name: str) -> bool:
+        """Whether the link is ours and was made for this name; one without an alias is what its place says."""
+        return self.marks.owns(link) and (
+            not link.alias.startswith("vppctl:") or self.desired.name_of(link.alias) == name
+        )
+
+    def _doom_strays(self, kept: set[tuple[NetnsId, int]]) -> None:
+        """All that is ours and not where it belongs goes, but for what an invalid document freezes."""
+        for key, link in self.by_index.items():
+            if key in kept or not self.marks.owns(link):
+                continue
+            name = self._name(link)
+            pair = self.desired.pair_of(name)
+            if pair in self.scope or name not in self.desired.configured:
+                if not self._frozen(link):
+                    self._doom(link, pair)
+
+    def _name(self, link: Link) -> str:
+        """The name that a link of ours was made for; without an alias its place tells, or its own name."""
+        if link.alias.startswith("vppctl:"):
+            return self.desired.name_of(link.alias)
+        claimants = self.desired.claimants((link.netns, link.name))
+        return min(claimants, default=link.name)
+
+    def _frozen(self, link: Link) -> bool:
+        """A link is frozen while the document of either of its ends is invalid (rule 10 of the contract)."""
+        name = self._name(link)
+        if self.desired.is_invalid(name):
+            return True
+        peer = self.by_index.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
+        if peer is not None and self.marks.owns(peer):
+            return self.desired.is_invalid(self._name(peer))
+        interface = self.desired.interface(name)
+        return interface is not None and self.desired.is_invalid(interface.peer)
+
+    # What goes
+
+    def _doom(self, link: Link, pair: PairId | None) -> None:
+        self.doomed[link.netns, link.index] = Doomed(link.index, link.name, pair)
+
+    def _deletes(self) -> Iterator[DeleteLinks]:
+        """One end of each doomed pair suffices; those of one namespace go together, so the busier one is chosen."""
+        weight = Counter(netns for netns, _ in self.doomed)
+        spaces: dict[NetnsId, list[Doomed]] = {}
+        for (netns, index), doomed in self.doomed.items():
+            link = self.by_index[netns, index]
+            peer = (link.peer_netns, link.peer_index) if link.peer_netns else None
+            other = self.by_index.get(peer) if peer else None
+            if (
+                peer in self.doomed
+                and other is not None
+                and _tied(other, link)
+                and (weight[other.netns], other.netns, other.index) > (weight[netns], netns, index)
+            ):
+                continue
+            spaces.setdefault(netns, []).append(doomed)
+        for netns, links in spaces.items():
+            yield DeleteLinks(netns, tuple(links))
+
+    # What comes
+
+    def _await(self, pair: PairId, namespaces: tuple[str, ...]) -> None:
+        for name in namespaces:
+            self.result.namespaces.append(CreateNamespace(name, (pair,)))
+        text = f"creating namespace {', '.join(namespaces)}" if namespaces else "the namespace is being looked for"
+        for name in self.desired.members(pair):
+            self._say(name, State.PENDING, Reason.NAMESPACE_NOT_FOUND, text)
+
+    def _create(self, pair: PairId, ready: Ready) -> None:
+        problems = [
+            (interface.name, *problem)
+            for interface, place in ((ready.first, ready.first_at), (ready.second, ready.second_at))
+            if (problem := self._obstacle(interface, place))
+        ]
+        if problems:
+            for name in (ready.first.name, ready.second.name):
+                whose, reason, text = next((p for p in problems if p[0] == name), problems[0])
+                message = text if whose == name else f"peer {whose!r}: {text}"
+                state = State.PENDING if reason is Reason.PEER_INVALID else State.FAILED
+                self._say(name, state, reason, message)
+            return
+        for place in (ready.first_at, ready.second_at):
+            if (link := self.observed.links.get(place)) and (link.netns, link.index) not in self.doomed:
+                self._doom(link, pair)
+        ends = self._end(ready.first, ready.first_at), self._end(ready.second, ready.second_at)
+        self.result.creates.append(CreateVeth(pair, *ends))
+        for name in (ready.first.name, ready.second.name):
+            self._say(name, State.PENDING, Reason.NONE, "being created")
+
+    def _obstacle(self, interface: Interface, place: Place) -> tuple[Reason, str] | None:
+        """What stands in the way of making this end here; a VETH that may be replaced does not."""
+        winner = self._holder(place)
+        if winner != interface.name:
+            text = f"name {place[1]!r} in namespace {interface.namespace} is configured for {winner!r} too"
+            return Reason.NAME_CONFLICT, f"{text}; set another host_if_name"
+        link = self.observed.links.get(place)
+        if link is None or (link.netns, link.index) in self.doomed:
+            return None
+        where = f"{place[1]!r} in namespace {interface.namespace}"
+        if self.marks.owns(link):
+            return Reason.PEER_INVALID, f"{where} is held by a pair that a document with errors freezes"
+        if self.policy.start and link.kind == "veth" and not link.alias.startswith("vppctl:"):
+            return None
+        what = f"a {link.kind}" if link.kind else "an interface"
+        mend = "remove it or set another host_if_name"
+        return Reason.NAME_TAKEN, f"{where} is taken by {what} that this agent did not make; {mend}"
+
+    def _holder(self, place: Place) -> str:
+        """Of several interfaces that want one name: the one that has it, else the first in order."""
+        if place not in self.holders:
+            names = sorted(n for n in self.desired.claimants(place) if self._is_ready(n))
+            link = self.observed.links.get(place)
+            has = [n for n in names if link and link.alias.startswith("vppctl:") and self._is(link, n)]
+            self.holders[place] = (has or names)[0]
+        return self.holders[place]
+
+    def _is_ready(self, name: str) -> bool:
+        pair = self.desired.pair_of(name)
+        return isinstance(self.verdicts.get(pair) or judge(self.desired, pair), Ready)
+
+    def _end(self, interface: Interface, place: Place) -> End:
+        return End(
+            netns=place[0],
+            name=place[1],
+            mac=interface.phys_address or stable_mac(self.marks.label, interface.name),
+            mtu=interface.mtu or DEFAULT_MTU,
+            up=interface.enabled,
+            group=self.marks.group,
+            alias=self.marks.alias(interface.name),
+            addresses=interface.ip_addresses,
+        )
+
+    # What changes in place
+
+    def _settle(self, pair: PairId, ready: Ready, ends: tuple[Link, Link]) -> None:
+        before = len(self.result.settings)
+        for interface, place, link in (
+            (ready.first, ready.first_at, ends[0]),
+            (ready.second, ready.second_at, ends[1]),
+        ):
+            self.result.settings.extend(_settings(pair, link, self._end(interface, place)))
+        applied = len(self.result.settings) == before
+        for interface, link in ((ready.first, ends[0]), (ready.second, ends[1])):
+            if applied:
+                revision = self.desired.configured[interface.name].revision
+                self.result.conditions[interface.name] = Condition(
+                    interface.name, State.APPLIED, revision=revision, link=link
+                )
+            else:
+                self._say(interface.name, State.PENDING, Reason.NONE, "being changed")
+
+    def _say(self, name: str, state: State, reason: Reason, message: str) -> None:
+        self.result.conditions[name] = condition(self.desired, name, state, reason, message)
+
+
+def _tied(link: Link, peer: Link) -> bool:
+    return link.kind == "veth" and link.peer_netns == peer.netns and link.peer_index == peer.index
+
+
+def _settings(pair: PairId, link: Link, end: End) -> Iterator[Setting]:
+    """The changes that make an existing link what it should be; addresses that go, go first."""
+    changes = {
+        "up": end.up if end.up != link.up else None,
+        "mac": end.mac if end.mac != link.mac else None,
+        "mtu": end.mtu if end.mtu != link.mtu else None,
+        "group": end.group if end.group != link.group else None,
+        "alias": end.alias if end.alias != link.alias else None,
+    }
+    where = (pair, link.netns, link.index, link.name)
+    if any(value is not None for value in changes.values()):
+        yield SetLink(*where, **changes)  # type: ignore[arg-type]
+    for address in link.addresses:
+        if address not in end.addresses:
+            yield DelAddress(*where, address)
+    for address in end.addresses:
+        if address not in link.addresses:
+            yield AddAddress(*where, address)
