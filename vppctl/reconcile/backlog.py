@@ -24,6 +24,11 @@ class Backlog:
         """Look at these as soon as possible."""
         self._now.update(pairs)
 
+    def soon(self, pairs: Iterable[PairId], now: float, delay: float) -> None:
+        """Look at these within `delay` seconds, so that a burst of reasons makes one pass."""
+        for pair in pairs:
+            self._later[pair] = min(self._later.get(pair, now + delay), now + delay)
+
     def due(self, now: float) -> set[PairId]:
         """Take out all that is due."""
         ripe = {pair for pair, when in self._later.items() if when <= now}

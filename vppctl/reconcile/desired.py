@@ -1,4 +1,4 @@
-"""The desired state with the indexes that answer: whom does this change concern?
+"""The desired state, with the indexes that tell whom a change concerns.
 
 Level, not edge: every method that changes something returns the pairs to look at again, and nothing more.
 """
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from vppctl.model.interface import Interface, NamespaceRef
 from vppctl.reconcile.marks import Marks
-from vppctl.reconcile.state import Configured, NetnsId, PairId, Reason, Resolution, Unavailable
+from vppctl.reconcile.state import Configured, Link, NetnsId, PairId, Reason, Resolution, Unavailable
 
 K = TypeVar("K")
 
@@ -53,6 +53,12 @@ class DesiredState:
     def name_of(self, alias: str) -> str:
         """The interface name that an alias of ours stands for; empty when it stands for none that is configured."""
         return self._names.get(alias) or alias.removeprefix(self.marks.prefix) if alias else ""
+
+    def owner(self, link: Link) -> str:
+        """The name that a link of ours was made for; without an alias its place tells, or its own name."""
+        if link.alias.startswith("vppctl:"):
+            return self.name_of(link.alias)
+        return min(self.claimants((link.netns, link.name)), default=link.name)
 
     def place(self, interface: Interface) -> Resolution:
         """Where the interface's namespace is at present."""

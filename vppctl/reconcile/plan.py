@@ -118,27 +118,19 @@ class _Planner:
         for key, link in self.by_index.items():
             if key in kept or not self.marks.owns(link):
                 continue
-            name = self._name(link)
+            name = self.desired.owner(link)
             pair = self.desired.pair_of(name)
-            if pair in self.scope or name not in self.desired.configured:
-                if not self._frozen(link):
-                    self._doom(link, pair)
-
-    def _name(self, link: Link) -> str:
-        """The name that a link of ours was made for; without an alias its place tells, or its own name."""
-        if link.alias.startswith("vppctl:"):
-            return self.desired.name_of(link.alias)
-        claimants = self.desired.claimants((link.netns, link.name))
-        return min(claimants, default=link.name)
+            if (pair in self.scope or name not in self.desired.configured) and not self._frozen(link):
+                self._doom(link, pair)
 
     def _frozen(self, link: Link) -> bool:
         """A link is frozen while the document of either of its ends is invalid (rule 10 of the contract)."""
-        name = self._name(link)
+        name = self.desired.owner(link)
         if self.desired.is_invalid(name):
             return True
         peer = self.by_index.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
         if peer is not None and self.marks.owns(peer):
-            return self.desired.is_invalid(self._name(peer))
+            return self.desired.is_invalid(self.desired.owner(peer))
         interface = self.desired.interface(name)
         return interface is not None and self.desired.is_invalid(interface.peer)
 

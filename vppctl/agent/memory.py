@@ -1,0 +1,55 @@
+"""Where the agent's links were last seen, so that it finds them again when configuration or names change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from vppctl.reconcile.desired import DesiredState
+from vppctl.reconcile.state import NetnsId, ObservedState
+
+Place = tuple[NetnsId, str]
+
+
+@dataclass(slots=True)
+class Memory:
+    """Kernel places and indexes by interface name. A hint about where to look, never about what is there."""
+
+    places: dict[str, set[Place]] = field(default_factory=dict)
+    _names: dict[tuple[NetnsId, int], str] = field(default_factory=dict)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """These are about to be looked at anew."""
+        for name in names:
+            self.places.pop(name, None)
+
+    def note(self, desired: DesiredState, observed: ObservedState) -> set[str]:
+        """Remember every link of ours; returns the names they were made for."""
+        names = set()
+        for link in observed.links.values():
+            if desired.marks.owns(link):
+                names.add(name := desired.owner(link))
+                self.places.setdefault(name, set()).add((link.netns, link.name))
+                self._names[link.netns, link.index] = name
+        return names
+
+    def at(self, netns: NetnsId, index: int, name: str) -> set[str]:
+        """The interface whose link has this index; a new name of the link is remembered as a place to look at."""
+        interface = self._names.get((netns, index))
+        if interface is None:
+            return set()
+        if name:
+            self.places.setdefault(interface, set()).add((netns, name))
+        return {interface}
+
+    def leave(self, netns: NetnsId) -> set[str]:
+        """The namespace is no more; returns the interfaces that had a link there."""
+        left = {key: name for key, name in self._names.items() if key[0] == netns}
+        for key, name in left.items():
+            del self._names[key]
+            places = {place for place in self.places.get(name, ()) if place[0] != netns}
+            if places:
+                self.places[name] = places
+            else:
+                self.places.pop(name, None)
+        return set(left.values())

@@ -1,0 +1,221 @@
+"""One pass, the story on one page: keys, resolve, observe, plan, execute, observe again, conditions.
+
+Runs in one thread and starts none. It is level-triggered: events only say which pairs to look at, so that a missed
+or doubled one is harmless. A pair is APPLIED only when a plan made from a fresh observation is empty.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from vppctl.agent.memory import Memory
+from vppctl.linux.executor import Executor
+from vppctl.linux.namespaces import Netns, discover, resolve
+from vppctl.linux.nsids import NsidTable
+from vppctl.linux.observe import observe, observe_marked
+from vppctl.model.interface import NamespaceRef
+from vppctl.reconcile.backlog import Backlog
+from vppctl.reconcile.desired import DesiredState
+from vppctl.reconcile.marks import Marks
+from vppctl.reconcile.operations import CreateNamespace, DeleteLinks, Failure, Operation, Outcome
+from vppctl.reconcile.plan import Plan, Policy, plan
+from vppctl.reconcile.state import Condition, Creatable, NetnsId, ObservedState, PairId, Reason, State, Unavailable
+
+log = logging.getLogger("vppctl.agent")
+
+ROUNDS = 6
+"""Plans made in one pass before what still does not hold is called a failure: namespaces, links, what the kernel
+took away as a side effect (IPv6 addresses on link down), and verification, with some to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator chose about reconciling."""
+
+    adopt: bool = False
+    create_namespaces: bool = True
+    allowed_dirs: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Pass:
+    """What one pass has found so far."""
+
+    scope: set[PairId]
+    policy: Policy
+    conditions: dict[str, Condition] = field(default_factory=dict)
+    failures: dict[PairId, Failure] = field(default_factory=dict)
+    spaces: dict[NetnsId, Netns] = field(default_factory=dict)
+
+
+class Reconciler:
+    """Holds the desired state and makes the kernel look like it, pass by pass."""
+
+    def __init__(self, label: str, options: Options, nsids: NsidTable) -> None:
+        self.desired = DesiredState(Marks(label))
+        self.backlog = Backlog()
+        self.memory = Memory()
+        self.options = options
+        self.nsids = nsids
+        self.executor = Executor(nsids)
+        self._started = False
+
+    def enqueue_all(self) -> None:
+        """Look at everything that is configured or was ever made."""
+        self.backlog.add(self.desired.all_pairs())
+        self.backlog.add(self.desired.pair_of(name) for name in self.memory.places)
+
+    def enqueue(self, names: Iterable[str], now: float, delay: float) -> None:
+        """Look at the pairs of these names within `delay` seconds."""
+        self.backlog.soon((self.desired.pair_of(name) for name in names), now, delay)
+
+    def refresh_namespaces(self) -> None:
+        """Look where every reference leads to now; pairs whose namespace came, went or moved are enqueued."""
+        for reference in self.desired.references():
+            found = self._resolve(reference)
+            if isinstance(found, Netns):
+                with found:
+                    self.backlog.add(self.desired.resolve(reference, found.id))
+            else:
+                self.backlog.add(self.desired.resolve(reference, found))
+
+    def run(self, now: float) -> dict[str, Condition | None]:
+        """Do all that is due at `now`; returns the news by interface name, None for one that is no more."""
+        scope = self.backlog.due(now)
+        if not scope and self._started:
+            return {}
+        work = _Pass(scope, Policy(start=not self._started, adopt=self.options.adopt))
+        with ExitStack() as stack:
+            if work.policy.start:
+                self._find_orphans(stack, work)
+            self._rounds(stack, work)
+        self._started = True
+        return self._conclude(work, now)
+
+    def _find_orphans(self, stack: ExitStack, work: _Pass) -> None:
+        """What an earlier run of this agent left anywhere on the host comes into the scope of the first pass."""
+        spaces = {netns.id: stack.enter_context(netns) for netns in discover()}
+        marks = self.desired.marks
+        links = observe_marked(spaces, marks.group, marks.prefix, self.nsids)
+        work.spaces.update((link.netns, spaces[link.netns]) for link in links)
+        self.nsids.assign_many(list(work.spaces.values()))
+        work.scope |= {self.desired.pair_of(n) for n in self.memory.note(self.desired, ObservedState.of(links))}
+
+    def _rounds(self, stack: ExitStack, work: _Pass) -> None:
+        scope = work.scope
+        for _ in range(ROUNDS):
+            observed, scope = self._look(stack, scope, work)
+            active = scope - work.failures.keys()
+            result = plan(self.desired, observed, active, work.policy)
+            work.conditions.update(result.conditions)
+            work.policy = Policy()
+            touched = self._execute(result, work)
+            if work.failures:
+                # The kernel refused something: what stands in the way is told by a plan that is not carried out.
+                failed = scope & work.failures.keys()
+                observed, _ = self._look(stack, failed, work)
+                work.conditions.update(plan(self.desired, observed, failed).conditions)
+            if not touched - work.failures.keys():
+                return
+            scope = touched - work.failures.keys()
+        for pair in scope:
+            work.failures[pair] = Failure(0, "it does not stay as configured; something else keeps changing it")
+
+    def _look(self, stack: ExitStack, scope: set[PairId], work: _Pass) -> tuple[ObservedState, set[PairId]]:
+        """Observe the pairs in scope, and those whose links turn out to be in their way."""
+        while True:
+            names = {name for pair in scope for name in (pair.first, pair.second)}
+            concerned = self._open(stack, names, work)
+            observed = observe(work.spaces, self._wanted(names), self.nsids)
+            self.memory.forget(names)
+            found = self.memory.note(self.desired, observed)
+            wider = scope | (concerned - work.failures.keys()) | {self.desired.pair_of(name) for name in found - names}
+            if wider == scope:
+                return observed, scope
+            work.scope |= wider
+            scope = wider
+
+    def _open(self, stack: ExitStack, names: Iterable[str], work: _Pass) -> set[PairId]:
+        """Resolve the namespaces of these interfaces; the handles stay open, and pinned, for this pass alone."""
+        concerned: set[PairId] = set()
+        fresh: list[Netns] = []
+        references = {interface.namespace for name in names if (interface := self.desired.interface(name))}
+        for reference in references:
+            found = self._resolve(reference)
+            if isinstance(found, Netns):
+                if found.id in work.spaces:
+                    found.close()
+                else:
+                    fresh.append(stack.enter_context(found))
+                    work.spaces[found.id] = found
+                concerned |= self.desired.resolve(reference, found.id)
+            else:
+                concerned |= self.desired.resolve(reference, found)
+        # Before anything is looked at: from here on the monitor hears what happens there.
+        self.nsids.assign_many(fresh)
+        return concerned
+
+    def _resolve(self, reference: NamespaceRef) -> Netns | Unavailable | Creatable:
+        return resolve(reference, create=self.options.create_namespaces, extra_dirs=self.options.allowed_dirs)
+
+    def _wanted(self, names: Iterable[str]) -> Mapping[NetnsId, frozenset[str]]:
+        wanted: dict[NetnsId, set[str]] = {}
+        for name in names:
+            for netns, kernel_name in self.memory.places.get(name, ()):
+                wanted.setdefault(netns, set()).add(kernel_name)
+            interface = self.desired.interface(name)
+            if interface and (claim := self.desired.claim(interface)):
+                wanted.setdefault(claim[0], set()).add(claim[1])
+        return {netns: frozenset(kernel_names) for netns, kernel_names in wanted.items()}
+
+    def _execute(self, result: Plan, work: _Pass) -> set[PairId]:
+        """Carry out the stages in order; returns the pairs that something was done about."""
+        touched: set[PairId] = set()
+        for stage in (result.deletes, result.namespaces, result.creates, result.settings):
+            if not stage:
+                continue
+            operations: list[Operation] = list(stage)
+            for outcome in self.executor.execute(operations, work.spaces):
+                pairs = _pairs(outcome)
+                touched |= pairs
+                if outcome.failure:
+                    log.warning("%s", outcome.failure.message)
+                    work.failures.update((pair, outcome.failure) for pair in pairs if pair not in work.failures)
+        return touched
+
+    def _conclude(self, work: _Pass, now: float) -> dict[str, Condition | None]:
+        news: dict[str, Condition | None] = {}
+        for pair in work.scope:
+            failure = work.failures.get(pair)
+            members = self.desired.members(pair)
+            for name in members:
+                condition = work.conditions.get(name)
+                if condition is None:
+                    continue
+                if failure and condition.reason is Reason.NONE:
+                    condition = Condition(
+                        name, State.FAILED, Reason.KERNEL_ERROR, failure.message, condition.revision, condition.link
+                    )
+                news[name] = condition
+            if failure or any(c.state is State.FAILED for n in members if (c := news.get(n))):
+                self.backlog.failed(pair, now)
+            else:
+                self.backlog.succeeded(pair)
+            for name in (pair.first, pair.second):
+                if name not in self.desired.configured and name not in self.memory.places:
+                    news[name] = None
+        return news
+
+
+def _pairs(outcome: Outcome) -> set[PairId]:
+    """The pairs that an operation was for."""
+    match outcome.operation:
+        case DeleteLinks(links=links):
+            return {link.pair for link in links if link.pair}
+        case CreateNamespace(pairs=pairs):
+            return set(pairs)
+        case operation:
+            return {operation.pair}

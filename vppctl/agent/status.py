@@ -1,0 +1,199 @@
+"""Publishes conditions: JSON under a lease, so that they vanish when the agent does.
+
+A thread of its own with a store of its own: a store that is away delays nobody, and of several news about one
+interface the newest wins. Excluded: what the conditions are, which the reconciler decides.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from vppctl.errors import StoreError
+from vppctl.model.interface import Interface
+from vppctl.model.keys import agent_key, status_key
+from vppctl.reconcile.state import Condition, Link, Statistics
+from vppctl.store.base import Delete, Lease, Operation, Put, Store
+
+log = logging.getLogger("vppctl.agent.status")
+
+LEASE_TTL = 15
+"""Seconds after the agent's death until its states vanish."""
+REFRESH = 5.0
+"""Seconds between refreshes of the lease: two may fail."""
+BACKOFF_LAST = 5.0
+"""Seconds between attempts while the store is away, at most."""
+BATCH = 100
+"""Operations in one transaction; etcd takes 128."""
+
+Report = dict[str, Any]
+
+
+def report(condition: Condition, interface: Interface | None, retries: int, changed: str) -> Report:
+    """The published form of a condition (part 2 of the contract); times are RFC 3339."""
+    link: Link | None = condition.link
+    statistics = (link.statistics if link else None) or Statistics()
+    return {
+        "name": condition.name,
+        "state": str(condition.state),
+        "reason": str(condition.reason),
+        "message": condition.message,
+        "host_if_name": interface.kernel_name if interface else "",
+        "namespace": str(interface.namespace) if interface else "",
+        "peer": interface.peer if interface else "",
+        "if_index": link.index if link else 0,
+        "admin_status": ("UP" if link.up else "DOWN") if link else "",
+        "oper_status": ("UP" if link.running else "DOWN") if link else "",
+        "phys_address": link.mac if link else (interface.phys_address if interface else ""),
+        "mtu": link.mtu if link else (interface.mtu if interface else 0),
+        "ip_addresses": list(link.addresses if link else (interface.ip_addresses if interface else ())),
+        "config_revision": condition.revision,
+        "last_change": changed,
+        "retries": retries,
+        "statistics": {name: getattr(statistics, name) for name in Statistics.__slots__},
+    }
+
+
+@dataclass(slots=True)
+class Reports:
+    """The newest report of every interface; `last_change` moves only when state or reason do."""
+
+    current: dict[str, Report] = field(default_factory=dict)
+
+    def update(self, condition: Condition, interface: Interface | None, retries: int) -> Report:
+        """Take over a condition; returns its report."""
+        before = self.current.get(condition.name)
+        same = before and (before["state"], before["reason"]) == (condition.state, condition.reason)
+        changed = before["last_change"] if before and same else rfc3339()
+        self.current[condition.name] = report(condition, interface, retries, changed)
+        if not same:
+            _tell(condition)
+        return self.current[condition.name]
+
+
+def _tell(condition: Condition) -> None:
+    level = logging.INFO if condition.state in ("APPLIED", "PENDING") else logging.WARNING
+    detail = f" {condition.reason}: {condition.message}" if condition.reason else ""
+    log.log(level, "%s %s%s", condition.name, condition.state, detail)
+
+
+def rfc3339() -> str:
+    """Now, as RFC 3339 with milliseconds, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Publisher:
+    """Keeps the store's view of this agent up to date until it is closed."""
+
+    def __init__(self, open_store: Callable[[], Store], label: str, version: str) -> None:
+        self._open, self._label, self._version = open_store, label, version
+        self._known: dict[str, bytes] = {}
+        self._news: dict[str, bytes | None] = {}
+        self._wake = threading.Condition()
+        self._closing = False
+        self._started = self._changed = int(time.time())
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def offer(self, name: str, content: Report | None) -> None:
+        """Publish this report of an interface, or with None that it has none any more."""
+        value = None if content is None else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        with self._wake:
+            if self._known.get(name) != value or name in self._news or value is None:
+                self._news[name] = value
+                self._changed = int(time.time())
+                self._wake.notify()
+
+    def close(self, timeout: float) -> None:
+        """Withdraw everything and stop; gives up after `timeout` seconds, for the lease ends by itself."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._closing:
+            try:
+                self._publish()
+            except StoreError as error:
+                failures += 1
+                if failures == 1:
+                    log.warning("cannot publish states: %s", error)
+                self._pause(min(BACKOFF_LAST, 0.2 * 2.0 ** min(failures, 10)))
+            else:
+                failures = 0
+
+    def _publish(self) -> None:
+        """Publish under one lease until it is lost, the store fails, or the agent stops."""
+        store = self._open()
+        try:
+            lease = store.lease(LEASE_TTL)
+            with self._wake:
+                self._news = {**self._known, **self._news}
+                self._known = {}
+            refreshed = time.monotonic()
+            self._commit(store, lease, alive=True)
+            while not self._closing:
+                self._pause(refreshed + REFRESH - time.monotonic(), until_news=True)
+                if time.monotonic() - refreshed >= REFRESH:
+                    if not lease.refresh():
+                        return
+                    refreshed = time.monotonic()
+                self._commit(store, lease)
+            lease.revoke()
+        finally:
+            store.close()
+
+    def _pause(self, seconds: float, *, until_news: bool = False) -> None:
+        with self._wake:
+            self._wake.wait_for(lambda: self._closing or (until_news and bool(self._news)), max(0.0, seconds))
+
+    def _commit(self, store: Store, lease: Lease, *, alive: bool = False) -> None:
+        while True:
+            with self._wake:
+                names = list(self._news)[: BATCH - 1]
+                batch = {name: self._news.pop(name) for name in names}
+            if not batch and not alive:
+                return
+            operations: list[Operation] = [
+                Delete(status_key(self._label, name))
+                if value is None
+                else Put(status_key(self._label, name), value, lease.id)
+                for name, value in batch.items()
+            ]
+            operations.append(Put(agent_key(self._label), self._life_sign(), lease.id))
+            alive = False
+            try:
+                store.commit(operations)
+            except StoreError:
+                with self._wake:
+                    self._news = {**batch, **self._news}
+                raise
+            for name, value in batch.items():
+                if value is None:
+                    self._known.pop(name, None)
+                else:
+                    self._known[name] = value
+
+    def _life_sign(self) -> bytes:
+        """As ligato's agents write it (status.proto): state 1 is OK, times are Unix seconds."""
+        return json.dumps(
+            {
+                "build_version": self._version,
+                "state": 1,
+                "start_time": self._started,
+                "last_change": self._changed,
+                "last_update": int(time.time()),
+            },
+            separators=(",", ":"),
+        ).encode()
