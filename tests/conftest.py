@@ -1,0 +1,38 @@
+"""Isolation for all tests: the run leaves the machine's namespaces before the first test starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import netns
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.geteuid() == 0 and not config.option.collectonly:
+        netns.isolate()
+    for name in list(os.environ):
+        # Nothing of the caller's own set-up reaches a test.
+        if name.startswith(("VPPCTL_", "ETCD")) or name in ("MICROSERVICE_LABEL", "NO_COLOR", "FORCE_COLOR"):
+            del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("kernel") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+        if item.get_closest_marker("etcd") and not shutil.which("etcd"):
+            item.add_marker(pytest.mark.skip(reason="needs the program etcd (Debian: etcd-server)"))
+
+
+@pytest.fixture(autouse=True)
+def own_network(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A kernel test runs in a network namespace of its own."""
+    if request.node.get_closest_marker("kernel"):
+        with netns.fresh():
+            yield
+    else:
+        yield

@@ -1,0 +1,77 @@
+"""Namespaces of the tests' own, so that the machine's are never touched, and a look at the kernel through `ip -j`."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+MS_REC, MS_PRIVATE = 16384, 1 << 18
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def isolate() -> None:
+    """Move this process, before it has threads, into mount and network namespaces of its own."""
+    _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWNET))
+    _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+    Path("/run/netns").mkdir(parents=True, exist_ok=True)
+    _check(_libc.mount(b"tmpfs", b"/run/netns", b"tmpfs", 0, b"mode=0755"))
+    ip("link", "set", "lo", "up")
+
+
+@contextlib.contextmanager
+def fresh() -> Iterator[None]:
+    """A new, empty network namespace for the calling thread; named namespaces made meanwhile are removed."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.unshare(CLONE_NEWNET))
+        ip("link", "set", "lo", "up")
+        yield
+    finally:
+        for name in os.listdir("/run/netns"):
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        _check(_libc.setns(home, CLONE_NEWNET))
+        os.close(home)
+
+
+def ip(*arguments: str) -> str:
+    """Run iproute2's `ip`; raises with what it said when it fails."""
+    result = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"ip {' '.join(arguments)}: {result.stderr}"
+    return result.stdout
+
+
+def links(namespace: str = "") -> dict[str, dict[str, Any]]:
+    """The links of a named namespace (empty: of this one), with addresses, by name; without lo."""
+    where = ["-n", namespace] if namespace else []
+    result = subprocess.run(["ip", *where, "-j", "-d", "addr", "show"], capture_output=True, text=True, check=False)
+    if result.returncode:
+        return {}
+    return {link["ifname"]: link for link in json.loads(result.stdout or "[]") if link.get("ifname", "lo") != "lo"}
+
+
+def addresses(namespace: str, name: str) -> set[str]:
+    """The addresses of a link, without what the kernel adds by itself."""
+    found = links(namespace).get(name, {}).get("addr_info", [])
+    return {f"{a['local']}/{a['prefixlen']}" for a in found if a.get("protocol") != "kernel_ll"}
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
+    """Wait for a condition with a deadline; fails with `what` was awaited."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout} s in vain for: {what}"
+        time.sleep(0.01)

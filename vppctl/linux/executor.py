@@ -1,0 +1,264 @@
+"""Carries out operations: one pipelined batch a namespace, answers turned into outcomes.
+
+The shapes come from measurements: both ends of a pair go straight into their namespaces in one message, since
+moving a link costs an RCU grace period; links are deleted by group, since one by one each costs another.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import assert_never
+
+from vppctl.linux import wire
+from vppctl.linux.namespaces import Netns, create_named
+from vppctl.linux.nsids import NsidTable
+from vppctl.linux.rtnl import Answer, Rtnl
+from vppctl.reconcile.operations import (
+    AddAddress,
+    CreateNamespace,
+    CreateVeth,
+    DelAddress,
+    DeleteLinks,
+    End,
+    Failure,
+    Operation,
+    Outcome,
+    SetLink,
+)
+from vppctl.reconcile.state import NetnsId
+
+THREADS = 32
+"""Deletes in so many namespaces wait for the kernel's grace periods side by side."""
+PERMANENT = {errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ERANGE, errno.EADDRNOTAVAIL}
+"""Errors that the same attempt will meet again."""
+DOOM_BASE = 0x77000000
+"""Groups of links on their way out are 0x77000000 to 0x77ffffff, a fresh one for each delete."""
+
+
+@dataclass(slots=True)
+class _Step:
+    """One message, the outcome it belongs to, and errors that mean that it was done already."""
+
+    outcome: int
+    message: bytes
+    what: str
+    fine: tuple[int, ...] = ()
+
+
+class Executor:
+    """Stateless but for the namespace ids, by which it reaches namespaces that have lost their names."""
+
+    def __init__(self, nsids: NsidTable) -> None:
+        self._nsids = nsids
+
+    def execute(self, operations: Sequence[Operation], spaces: Mapping[NetnsId, Netns]) -> list[Outcome]:
+        """Do the operations of one stage, which do not depend on each other; outcomes come in their order."""
+        failures: dict[int, Failure] = {}
+        steps: dict[NetnsId, list[_Step]] = {}
+        creates: list[tuple[int, CreateVeth]] = []
+        deletes: list[tuple[int, DeleteLinks]] = []
+        for number, operation in enumerate(operations):
+            match operation:
+                case CreateNamespace(name):
+                    _create_namespace(number, name, failures)
+                case CreateVeth():
+                    creates.append((number, operation))
+                case DeleteLinks():
+                    deletes.append((number, operation))
+                case SetLink() | AddAddress() | DelAddress():
+                    steps.setdefault(operation.netns, []).append(_setting(number, operation))
+                case _:
+                    assert_never(operation)
+        self._create(creates, spaces, steps, failures)
+        self._delete(deletes, spaces, failures)
+        for netns, batch in steps.items():
+            _run(batch, spaces.get(netns), failures)
+        return [Outcome(operation, failures.get(number)) for number, operation in enumerate(operations)]
+
+    # Creating
+
+    def _create(
+        self,
+        creates: Sequence[tuple[int, CreateVeth]],
+        spaces: Mapping[NetnsId, Netns],
+        steps: dict[NetnsId, list[_Step]],
+        failures: dict[int, Failure],
+    ) -> None:
+        """Make the pairs, and add to `steps` what cannot go into the creating message."""
+        by_space: dict[NetnsId, list[tuple[int, CreateVeth]]] = {}
+        for number, create in creates:
+            if create.first.netns in spaces and create.second.netns in spaces:
+                by_space.setdefault(create.first.netns, []).append((number, create))
+            else:
+                failures[number] = Failure(errno.ENOENT, "the namespace has gone")
+        for netns, batch in by_space.items():
+            # In the first end's own namespace, for the echo of what was made is delivered there.
+            try:
+                with Rtnl(spaces[netns]) as rtnl:
+                    answers = rtnl.batch([_pair(create, spaces) for _, create in batch])
+            except OSError as error:
+                failures.update((number, _failure("make pairs", error)) for number, _ in batch)
+                continue
+            for (number, create), answer in zip(batch, answers, strict=True):
+                if answer.errno:
+                    first, second = create.first, create.second
+                    what = f"make {_at(first, spaces)} with peer {_at(second, spaces)}"
+                    failures[number] = _refused(what, answer)
+                else:
+                    self._finish(number, create, answer, spaces, steps, failures)
+
+    def _finish(
+        self,
+        number: int,
+        create: CreateVeth,
+        answer: Answer,
+        spaces: Mapping[NetnsId, Netns],
+        steps: dict[NetnsId, list[_Step]],
+        failures: dict[int, Failure],
+    ) -> None:
+        indexes = _echoed(answer) or _looked_up(create, spaces)
+        if not indexes:
+            failures[number] = Failure(errno.ENODEV, f"{_at(create.first, spaces)} vanished while it was being made")
+            return
+        for end, index, is_peer in ((create.first, indexes[0], False), (create.second, indexes[1], True)):
+            batch = steps.setdefault(end.netns, [])
+            up = True if is_peer and end.up else None
+            what = f"bring up {_at(end, spaces)}" if up else f"mark {_at(end, spaces)}"
+            batch.append(_Step(number, wire.set_link(index, up=up, alias=end.alias), what))
+            for address in end.addresses:
+                message = wire.address(wire.RTM_NEWADDR, index, address)
+                batch.append(_Step(number, message, f"add {address} to {_at(end, spaces)}", (errno.EEXIST,)))
+
+    # Deleting
+
+    def _delete(
+        self,
+        deletes: Sequence[tuple[int, DeleteLinks]],
+        spaces: Mapping[NetnsId, Netns],
+        failures: dict[int, Failure],
+    ) -> None:
+        def work(number: int, operation: DeleteLinks) -> None:
+            try:
+                failure = self._delete_links(operation, spaces)
+            except OSError as error:
+                failure = _failure("delete links", error)
+            if failure:
+                failures[number] = failure
+
+        if len(deletes) <= 1:
+            for number, operation in deletes:
+                work(number, operation)
+            return
+        with ThreadPoolExecutor(min(THREADS, len(deletes)), "delete") as pool:
+            for future in [pool.submit(work, number, operation) for number, operation in deletes]:
+                future.result()
+
+    def _delete_links(self, operation: DeleteLinks, spaces: Mapping[NetnsId, Netns]) -> Failure | None:
+        space = spaces.get(operation.netns)
+        if space is None:
+            nsid = self._nsids.nsid(operation.netns)
+            if nsid is None:
+                return None
+            with Rtnl() as rtnl:
+                # An id that is not in use any more answers EINVAL: the namespace has died, its links with it.
+                answers = rtnl.batch([wire.delete_link(link.index, nsid) for link in operation.links])
+            return _first(operation, answers, (errno.ENODEV, errno.EINVAL))
+        with Rtnl(space) as rtnl:
+            if len(operation.links) == 1:
+                return _first(operation, rtnl.batch([wire.delete_link(operation.links[0].index)]), (errno.ENODEV,))
+            group = DOOM_BASE | random.getrandbits(24)
+            answers = rtnl.batch([wire.set_link(link.index, group=group) for link in operation.links])
+            answers += rtnl.batch([wire.delete_group(group)])
+        return _first(operation, answers, (errno.ENODEV,))
+
+
+def _create_namespace(number: int, name: str, failures: dict[int, Failure]) -> None:
+    try:
+        create_named(name)
+    except OSError as error:
+        failures[number] = _failure(f"create namespace {name!r}", error)
+
+
+def _pair(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> bytes:
+    first, second = (
+        wire.end(end.name, end.mac, end.mtu, end.group, spaces[end.netns].fd) for end in (create.first, create.second)
+    )
+    return wire.create_veth(first, second, up=create.first.up)
+
+
+def _echoed(answer: Answer) -> tuple[int, int] | None:
+    """The indexes of both ends from the echo of the created link (NLM_F_ECHO): its own, and IFLA_LINK."""
+    for kind, body in answer.bodies or ():
+        if kind == wire.RTM_NEWLINK:
+            index = wire.IFINFO.unpack_from(body)[2]
+            peer = wire.attributes(body, wire.IFINFO.size).get(wire.IFLA_LINK)
+            if peer:
+                return index, wire.UINT.unpack(peer)[0]
+    return None
+
+
+def _looked_up(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> tuple[int, int] | None:
+    """The same by name, for a kernel that does not echo."""
+    found = []
+    for end in (create.first, create.second):
+        with Rtnl(spaces[end.netns]) as rtnl:
+            answer = rtnl.batch([wire.get_link(end.name)])[0]
+        found += [wire.IFINFO.unpack_from(body)[2] for _, body in answer.bodies or () if answer.errno == 0]
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def _setting(number: int, operation: SetLink | AddAddress | DelAddress) -> _Step:
+    name, index = operation.name, operation.index
+    match operation:
+        case SetLink():
+            changes = {key: getattr(operation, key) for key in ("up", "mac", "mtu", "group", "alias")}
+            named = ", ".join(f"{key} {value}" for key, value in changes.items() if value is not None)
+            return _Step(number, wire.set_link(index, **changes), f"set {named} of {name!r}")
+        case AddAddress(address=address):
+            message = wire.address(wire.RTM_NEWADDR, index, address)
+            return _Step(number, message, f"add {address} to {name!r}", (errno.EEXIST,))
+        case DelAddress(address=address):
+            message = wire.address(wire.RTM_DELADDR, index, address)
+            return _Step(number, message, f"remove {address} from {name!r}", (errno.EADDRNOTAVAIL,))
+
+
+def _run(steps: Sequence[_Step], space: Netns | None, failures: dict[int, Failure]) -> None:
+    if space is None:
+        failures.update((step.outcome, Failure(errno.ENOENT, "the namespace has gone")) for step in steps)
+        return
+    try:
+        with Rtnl(space) as rtnl:
+            answers = rtnl.batch([step.message for step in steps])
+    except OSError as error:
+        failures.update((step.outcome, _failure(step.what, error)) for step in steps)
+        return
+    for step, answer in zip(steps, answers, strict=True):
+        if answer.errno and answer.errno not in step.fine:
+            failures.setdefault(step.outcome, _refused(step.what, answer))
+
+
+def _first(operation: DeleteLinks, answers: Iterable[Answer], fine: tuple[int, ...]) -> Failure | None:
+    names = [link.name for link in operation.links]
+    for name, answer in zip([*names, f"{len(names)} links"], answers, strict=False):
+        if answer.errno and answer.errno not in fine:
+            return _refused(f"delete {name!r}", answer)
+    return None
+
+
+def _at(end: End, spaces: Mapping[NetnsId, Netns]) -> str:
+    return f"{end.name!r} in namespace {spaces[end.netns].description}"
+
+
+def _refused(what: str, answer: Answer) -> Failure:
+    said = f" ({answer.text})" if answer.text else ""
+    text = f"cannot {what}: {os.strerror(answer.errno)}{said}"
+    return Failure(answer.errno, text, answer.errno not in PERMANENT)
+
+
+def _failure(what: str, error: OSError) -> Failure:
+    return Failure(error.errno or 0, f"cannot {what}: {error.strerror}", error.errno not in PERMANENT)

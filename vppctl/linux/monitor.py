@@ -1,0 +1,103 @@
+"""Kernel events of every namespace that has an id, on one socket. Says where to look, never what is there."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vppctl.linux import wire
+from vppctl.linux.nsids import NsidTable
+from vppctl.linux.rtnl import SOL_NETLINK, force_receive_buffer
+from vppctl.reconcile.state import NetnsId
+
+NETLINK_ADD_MEMBERSHIP, NETLINK_LISTEN_ALL_NSID = 1, 8
+"""Socket options, and the type of the ancillary data that tells the namespace; linux/netlink.h."""
+GROUPS = (1, 5, 9, 28)
+"""RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_NSID; linux/rtnetlink.h."""
+RECEIVE_BUFFER = 32 << 20
+PATIENCE_MS = 250
+"""How long a stop may go unnoticed."""
+_LINKS = (wire.RTM_NEWLINK, wire.RTM_DELLINK)
+_ADDRESSES = (wire.RTM_NEWADDR, wire.RTM_DELADDR)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """Something happened to a link or its addresses; `name` is empty where the event does not carry it."""
+
+    netns: NetnsId
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceGone:
+    """A namespace has died."""
+
+    netns: NetnsId
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """Events were lost: look at everything."""
+
+
+KernelEvent = LinkChanged | NamespaceGone | Overrun
+
+
+class LinkMonitor:
+    """Listens from its making on, in the namespace of the thread that makes it."""
+
+    def __init__(self, nsids: NsidTable) -> None:
+        self._nsids = nsids
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+        force_receive_buffer(self._socket, RECEIVE_BUFFER)
+        self._socket.bind((0, 0))
+        for group in GROUPS:
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def run(self, stop: threading.Event, deliver: Callable[[KernelEvent], None]) -> None:
+        """Deliver events until `stop` is set; the body of a thread."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        with self._socket:
+            while not stop.is_set():
+                if poll.poll(PATIENCE_MS):
+                    self._receive(deliver)
+
+    def _receive(self, deliver: Callable[[KernelEvent], None]) -> None:
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(1 << 16, socket.CMSG_SPACE(4))
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            deliver(Overrun())
+            return
+        netns: NetnsId | None = self._nsids.own
+        for level, kind, value in ancillary:
+            if (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID):
+                netns = self._nsids.netns(struct.unpack("=i", value[:4])[0])
+        for kind, _, _, _, body in wire.messages(data):
+            if kind == wire.RTM_DELNSID:
+                # Ids of this namespace only; other namespaces number theirs themselves.
+                if netns == self._nsids.own:
+                    self._gone(body, deliver)
+            elif netns is None:
+                continue
+            elif kind in _LINKS:
+                name = wire.attributes(body, wire.IFINFO.size).get(wire.IFLA_IFNAME, b"")
+                deliver(LinkChanged(netns, wire.IFINFO.unpack_from(body)[2], wire.string(name)))
+            elif kind in _ADDRESSES:
+                deliver(LinkChanged(netns, wire.IFADDR.unpack_from(body)[4], ""))
+
+    def _gone(self, body: bytes, deliver: Callable[[KernelEvent], None]) -> None:
+        value = wire.attributes(body, 4).get(wire.NETNSA_NSID)
+        netns = self._nsids.forget(wire.INT.unpack(value)[0]) if value else None
+        if netns is not None:
+            deliver(NamespaceGone(netns))

@@ -1,0 +1,73 @@
+"""Ids of namespaces as seen from the agent's own: what events carry, and a way into one that has lost its name.
+
+An id does not pin its namespace. The kernel chooses it, and takes it back when the namespace dies (RTM_DELNSID).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from vppctl.linux import wire
+from vppctl.linux.namespaces import Netns, open_own
+from vppctl.linux.rtnl import Rtnl
+from vppctl.reconcile.state import NetnsId
+
+
+class NsidTable:
+    """Namespace ids both ways. Thread-safe: the monitor reads and forgets, the deciding thread assigns."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ids: dict[int, NetnsId] = {}
+        self._nsids: dict[NetnsId, int] = {}
+        with open_own() as own:
+            self.own = own.id
+            self.assign_many([own])
+
+    def nsid(self, netns: NetnsId) -> int | None:
+        """The id of a namespace that was assigned one and has not died since."""
+        return self._nsids.get(netns)
+
+    def netns(self, nsid: int) -> NetnsId | None:
+        """The namespace that has this id."""
+        return self._ids.get(nsid)
+
+    def assign_many(self, spaces: Sequence[Netns]) -> None:
+        """See to it that each of these has an id, in one batch; from then on the monitor hears its events."""
+        fresh = [netns for netns in spaces if netns.id not in self._nsids]
+        if not fresh:
+            return
+        with Rtnl() as rtnl:
+            # One that has an id already answers EEXIST: asking is what counts.
+            rtnl.batch([wire.new_nsid(netns.fd) for netns in fresh])
+            answers = rtnl.batch([wire.get_nsid(netns.fd) for netns in fresh])
+        with self._lock:
+            for netns, answer in zip(fresh, answers, strict=True):
+                for _, body in answer.bodies or ():
+                    nsid = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
+                    if nsid >= 0:
+                        self._ids[nsid] = netns.id
+                        self._nsids[netns.id] = nsid
+
+    def forget(self, nsid: int) -> NetnsId | None:
+        """The namespace with this id has died; returns which it was."""
+        with self._lock:
+            netns = self._ids.pop(nsid, None)
+            if netns is not None:
+                self._nsids.pop(netns, None)
+            return netns
+
+    def seen_from(self, netns: NetnsId, rtnl: Rtnl) -> dict[int, NetnsId]:
+        """The ids that another namespace uses for its peers' namespaces; `rtnl` is open in the agent's own."""
+        target = self.nsid(netns)
+        if target is None:
+            return {}
+        found = {}
+        for _, body in rtnl.dump(wire.dump_nsids(target)):
+            attributes = wire.attributes(body, 4)
+            here = attributes.get(wire.NETNSA_CURRENT_NSID)
+            known = self._ids.get(wire.INT.unpack(here)[0]) if here else None
+            if known is not None:
+                found[wire.INT.unpack(attributes[wire.NETNSA_NSID])[0]] = known
+        return found

@@ -1,0 +1,158 @@
+"""Reads links and addresses of the namespaces that are asked about, and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from vppctl.linux import wire
+from vppctl.linux.namespaces import Netns
+from vppctl.linux.nsids import NsidTable
+from vppctl.linux.rtnl import Rtnl
+from vppctl.reconcile.state import Link, NetnsId, ObservedState, Statistics
+
+BY_NAME = 16
+"""Up to so many links of a namespace are asked for one by one; beyond, one dump is cheaper."""
+_STATISTICS = struct.Struct("=8Q")
+"""The first fields of struct rtnl_link_stats64, in the order of `Statistics`."""
+
+
+@dataclass(slots=True)
+class _Raw:
+    """A link as it was read, before its addresses and its peer's namespace are known."""
+
+    netns: NetnsId
+    index: int
+    flags: int
+    attributes: dict[int, bytes]
+
+    @property
+    def name(self) -> str:
+        return wire.string(self.attributes.get(wire.IFLA_IFNAME, b""))
+
+    def number(self, kind: int) -> int:
+        value = self.attributes.get(kind)
+        return wire.UINT.unpack_from(value)[0] if value else 0
+
+
+def observe(
+    spaces: Mapping[NetnsId, Netns], wanted: Mapping[NetnsId, frozenset[str] | None], nsids: NsidTable
+) -> ObservedState:
+    """The links with these names (None: all) in these namespaces, with everything that is known about them.
+
+    A namespace that is not in `spaces` is reached by its id; when it has died, its links are absent. Raises OSError.
+    """
+    links: list[Link] = []
+    with Rtnl() as own:
+        for netns, names in wanted.items():
+            space = spaces.get(netns)
+            nsid = nsids.nsid(netns)
+            if space is not None:
+                with Rtnl(space) as rtnl:
+                    links += _read(rtnl, own, netns, names, nsids)
+            elif nsid is not None:
+                try:
+                    links += _read(own, own, netns, names, nsids, nsid)
+                except OSError as error:
+                    # It died between the last event and now.
+                    if error.errno not in (errno.EINVAL, errno.ENODEV, errno.ENONET):
+                        raise
+    return ObservedState.of(links)
+
+
+def observe_marked(spaces: Mapping[NetnsId, Netns], group: int, prefix: str, nsids: NsidTable) -> list[Link]:
+    """The VETHs that are in `group` or whose alias starts with `prefix`, in any of these namespaces."""
+    found: list[Link] = []
+    with Rtnl() as own:
+        for netns, space in spaces.items():
+            with Rtnl(space) as rtnl:
+                raw = [_raw(netns, body) for _, body in rtnl.dump(wire.dump_links(kind="veth"))]
+                marked = [r for r in raw if r.number(wire.IFLA_GROUP) == group or _alias(r).startswith(prefix)]
+                if marked:
+                    nsids.assign_many([space])
+                    found += _complete(rtnl, own, netns, marked, nsids, None)
+    return found
+
+
+def _read(
+    rtnl: Rtnl, own: Rtnl, netns: NetnsId, names: frozenset[str] | None, nsids: NsidTable, nsid: int | None = None
+) -> list[Link]:
+    if names is not None and len(names) <= BY_NAME:
+        answers = rtnl.batch([wire.get_link(name, nsid) for name in names])
+        raw = [_raw(netns, body) for answer in answers if answer.errno == 0 for _, body in answer.bodies or ()]
+    else:
+        raw = [_raw(netns, body) for _, body in rtnl.dump(wire.dump_links(nsid=nsid))]
+        if names is not None:
+            raw = [link for link in raw if link.name in names]
+    return _complete(rtnl, own, netns, raw, nsids, nsid)
+
+
+def _complete(rtnl: Rtnl, own: Rtnl, netns: NetnsId, raw: list[_Raw], nsids: NsidTable, nsid: int | None) -> list[Link]:
+    addresses: dict[int, list[tuple[str, bool]]] = {}
+    if len(raw) > BY_NAME:
+        _addresses(rtnl.dump(wire.dump_addresses(nsid=nsid)), addresses)
+    else:
+        for link in raw:
+            _addresses(rtnl.dump(wire.dump_addresses(link.index, nsid)), addresses)
+    peers = nsids.seen_from(netns, own) if any(wire.IFLA_LINK_NETNSID in r.attributes for r in raw) else {}
+    return [_link(r, addresses.get(r.index, ()), peers) for r in raw]
+
+
+def _raw(netns: NetnsId, body: bytes) -> _Raw:
+    _, _, index, flags, _ = wire.IFINFO.unpack_from(body)
+    return _Raw(netns, index, flags, wire.attributes(body, wire.IFINFO.size))
+
+
+def _alias(raw: _Raw) -> str:
+    return wire.string(raw.attributes.get(wire.IFLA_IFALIAS, b""))
+
+
+def _link(raw: _Raw, addresses: Iterable[tuple[str, bool]], peers: Mapping[int, NetnsId]) -> Link:
+    attributes = raw.attributes
+    info = wire.attributes(attributes.get(wire.IFLA_LINKINFO, b""), 0)
+    peer_index = raw.number(wire.IFLA_LINK)
+    peer_netns = raw.netns if peer_index else None
+    if wire.IFLA_LINK_NETNSID in attributes:
+        peer_netns = peers.get(wire.INT.unpack(attributes[wire.IFLA_LINK_NETNSID])[0])
+    statistics = attributes.get(wire.IFLA_STATS64)
+    found = sorted(addresses)
+    return Link(
+        netns=raw.netns,
+        index=raw.index,
+        name=raw.name,
+        kind=wire.string(info.get(wire.IFLA_INFO_KIND, b"")),
+        mac=attributes.get(wire.IFLA_ADDRESS, b"").hex(":"),
+        mtu=raw.number(wire.IFLA_MTU),
+        up=bool(raw.flags & wire.IFF_UP),
+        running=attributes.get(wire.IFLA_OPERSTATE) == bytes((wire.IF_OPER_UP,)),
+        addresses=tuple(address for address, _ in found),
+        tentative=tuple(address for address, tentative in found if tentative),
+        group=raw.number(wire.IFLA_GROUP),
+        alias=_alias(raw),
+        peer_index=peer_index,
+        peer_netns=peer_netns,
+        statistics=Statistics(*_STATISTICS.unpack_from(statistics)) if statistics else None,
+    )
+
+
+def _addresses(bodies: Iterable[tuple[int, bytes]], found: dict[int, list[tuple[str, bool]]]) -> None:
+    """Collect `(address/prefix, tentative)` by interface index, without what the kernel adds by itself."""
+    for _, body in bodies:
+        family, prefix, flags, _, index = wire.IFADDR.unpack_from(body)
+        attributes = wire.attributes(body, wire.IFADDR.size)
+        packed = attributes.get(wire.IFA_LOCAL) or attributes.get(wire.IFA_ADDRESS)
+        if wire.IFA_FLAGS in attributes:
+            flags = wire.UINT.unpack(attributes[wire.IFA_FLAGS])[0]
+        # Addresses from router advertisements expire; the link-local one is the kernel's own (IFAPROT_KERNEL_LL).
+        own = attributes.get(wire.IFA_PROTO) == bytes((wire.IFAPROT_KERNEL_LL,))
+        if packed is None or own or not flags & wire.IFA_F_PERMANENT:
+            continue
+        host = socket.inet_ntop(family, packed)
+        if family == socket.AF_INET6 and "." in host:
+            host = str(ipaddress.IPv6Address(packed))
+        tentative = bool(flags & (wire.IFA_F_TENTATIVE | wire.IFA_F_DADFAILED))
+        found.setdefault(index, []).append((f"{host}/{prefix}", tentative))

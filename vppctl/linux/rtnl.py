@@ -1,0 +1,132 @@
+"""A route socket in a namespace: pipelined batches, and dumps that are taken again when they were interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from vppctl.linux import wire
+from vppctl.linux.namespaces import Netns, inside
+
+SOL_NETLINK = 270
+NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK = 11, 10, 12
+"""Socket options, linux/netlink.h."""
+SO_RCVBUFFORCE = 33
+RECEIVE_BUFFER = 8 << 20
+"""Octets; an acknowledgement is charged about 1 KiB, an echo 2 KiB."""
+CHUNK = 400
+"""Messages sent before their answers are read: what comes back must fit into the receive buffer."""
+SEND_LIMIT = 128 << 10
+"""Octets in one send(): below the default limit of the send buffer (net.core.wmem_default 208 KiB)."""
+DUMP_TRIES = 10
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the kernel said to one message: an errno (0: done), its explanation, and the messages it sent."""
+
+    errno: int = 0
+    text: str = ""
+    bodies: list[tuple[int, bytes]] | None = None
+
+
+class Rtnl:
+    """A NETLINK_ROUTE socket; it pins its namespace until it is closed, so it is opened per batch."""
+
+    def __init__(self, netns: Netns | None = None) -> None:
+        with inside(netns) if netns else contextlib.nullcontext():
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
+            self._socket.setsockopt(SOL_NETLINK, option, 1)
+        force_receive_buffer(self._socket, RECEIVE_BUFFER)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the socket, and of the namespace with it."""
+        self._socket.close()
+
+    def batch(self, messages: Sequence[bytes]) -> list[Answer]:
+        """Send all messages and collect the answer to each. The kernel works through them in order, errors or not."""
+        answers: list[Answer] = []
+        for start in range(0, len(messages), CHUNK):
+            answers += self._chunk(messages[start : start + CHUNK])
+        return answers
+
+    def dump(self, request: bytes) -> list[tuple[int, bytes]]:
+        """All messages of a dump, taken again when the kernel says that it changed meanwhile. Raises OSError."""
+        for _ in range(DUMP_TRIES):
+            bodies = self._dump(request)
+            if bodies is not None:
+                return bodies
+        raise OSError(errno.EINTR, "the dump was interrupted again and again")
+
+    def _number(self, message: bytes) -> tuple[int, bytes]:
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        return self._sequence, message[:8] + wire.UINT.pack(self._sequence) + message[12:]
+
+    def _chunk(self, messages: Sequence[bytes]) -> list[Answer]:
+        waiting: dict[int, Answer] = {}
+        answers = []
+        parts: list[bytes] = []
+        size = 0
+        for message in messages:
+            sequence, numbered = self._number(message)
+            answers.append(Answer())
+            waiting[sequence] = answers[-1]
+            if size + len(numbered) > SEND_LIMIT and parts:
+                self._socket.send(b"".join(parts))
+                parts, size = [], 0
+            parts.append(numbered + b"\0" * (-len(numbered) & 3))
+            size += len(parts[-1])
+        self._socket.send(b"".join(parts))
+        while waiting:
+            self._collect(waiting)
+        return answers
+
+    def _collect(self, waiting: dict[int, Answer]) -> None:
+        for kind, flags, sequence, _, body in wire.messages(self._socket.recv(1 << 18)):
+            answer = waiting.get(sequence)
+            if answer is None:
+                continue
+            if kind == wire.NLMSG_ERROR:
+                answer.errno, answer.text = wire.error(body, flags)
+                del waiting[sequence]
+            else:
+                answer.bodies = [*(answer.bodies or ()), (kind, body)]
+
+    def _dump(self, request: bytes) -> list[tuple[int, bytes]] | None:
+        sequence, numbered = self._number(request)
+        self._socket.send(numbered)
+        bodies: list[tuple[int, bytes]] = []
+        interrupted = False
+        while True:
+            for kind, flags, answered, _, body in wire.messages(self._socket.recv(1 << 18)):
+                if answered != sequence:
+                    continue
+                interrupted = interrupted or bool(flags & wire.NLM_F_DUMP_INTR)
+                if kind == wire.NLMSG_DONE:
+                    return None if interrupted else bodies
+                if kind == wire.NLMSG_ERROR:
+                    number, said = wire.error(body, flags)
+                    raise OSError(number, said or os.strerror(number))
+                bodies.append((kind, body))
+
+
+def force_receive_buffer(netlink: socket.socket, size: int) -> None:
+    """Ask for a receive buffer of `size` octets beyond the system's limit, which needs CAP_NET_ADMIN."""
+    try:
+        netlink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except PermissionError:
+        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

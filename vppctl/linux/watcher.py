@@ -1,0 +1,124 @@
+"""Notices that namespaces may have come, gone or moved: mounts, the end of processes, and processes that move."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from vppctl.linux.namespaces import alive
+from vppctl.model.interface import NamespaceRef, NamespaceType
+
+AWAITED_MS = 100
+"""How often to look for a process that is not there yet: nothing announces it."""
+STOP_MS = 500
+"""How long a stop may go unnoticed."""
+_PROC_FILE = re.compile(r"/proc/([1-9][0-9]*)/")
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacesChanged:
+    """Some reference may lead elsewhere now."""
+
+
+class NamespaceWatcher:
+    """Follows the references it was last given. `follow` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._pids: frozenset[int] = frozenset()
+        self._followed: frozenset[int] = frozenset()
+        self._pidfds: dict[int, int] = {}
+        self._identities: dict[int, str] = {}
+
+    def follow(self, references: Iterable[NamespaceRef]) -> None:
+        """From now on these references are of interest."""
+        pids = frozenset(pid for reference in references if (pid := _pid(reference)))
+        if pids != self._pids:
+            self._pids = pids
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_write(self._wake, 1)
+
+    def run(self, stop: threading.Event, deliver: Callable[[NamespacesChanged], None]) -> None:
+        """Deliver until `stop` is set; the body of a thread."""
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        with open("/proc/thread-self/mountinfo", "rb") as mounts:
+            # proc(5): a change of the mount table is reported as POLLERR and POLLPRI.
+            poll.register(mounts, select.POLLPRI | select.POLLERR)
+            try:
+                while not stop.is_set():
+                    changed = self._wait(poll, mounts.fileno())
+                    if self._look(poll) or changed:
+                        deliver(NamespacesChanged())
+            finally:
+                for pidfd in self._pidfds.values():
+                    os.close(pidfd)
+                self._pidfds.clear()
+
+    def _wait(self, poll: select.poll, mounts: int) -> bool:
+        """Wait for what announces itself; returns whether anything did."""
+        awaited = bool(self._followed - self._pidfds.keys())
+        timeout = AWAITED_MS if awaited else STOP_MS
+        changed = False
+        for fd, _ in poll.poll(timeout):
+            if fd == self._wake:
+                os.eventfd_read(self._wake)
+            elif fd == mounts:
+                changed = True
+            else:
+                pid = next(p for p, pidfd in self._pidfds.items() if pidfd == fd)
+                self._drop(poll, pid)
+                changed = True
+        return changed
+
+    def _look(self, poll: select.poll) -> bool:
+        """Take up processes that have appeared, let go of those that nobody asks for; True when any moved."""
+        pids = self._followed = self._pids
+        for pid in self._pidfds.keys() - pids:
+            self._drop(poll, pid)
+        changed = False
+        for pid in pids:
+            if pid not in self._pidfds:
+                self._take_up(poll, pid)
+            if pid in self._pidfds:
+                identity = _identity(pid)
+                changed = changed or identity != self._identities.get(pid)
+                self._identities[pid] = identity
+        return changed
+
+    def _take_up(self, poll: select.poll, pid: int) -> None:
+        with contextlib.suppress(OSError):
+            pidfd = os.pidfd_open(pid)
+            if not alive(pidfd):
+                # A zombie would wake us again and again.
+                os.close(pidfd)
+                return
+            self._pidfds[pid] = pidfd
+            poll.register(pidfd, select.POLLIN)
+
+    def _drop(self, poll: select.poll, pid: int) -> None:
+        pidfd = self._pidfds.pop(pid)
+        self._identities.pop(pid, None)
+        poll.unregister(pidfd)
+        os.close(pidfd)
+
+
+def _identity(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
+
+
+def _pid(reference: NamespaceRef) -> int:
+    """The process that a reference depends on; 0 for none."""
+    if reference.type is NamespaceType.PID_REF_NS:
+        return reference.pid
+    if reference.type is NamespaceType.FILE_REF_NS and (match := _PROC_FILE.match(reference.filepath)):
+        return int(match[1])
+    return 0
