@@ -327,3 +327,9 @@ def test_deletes_gather_in_the_busiest_namespace(setup: Setup) -> None:
     deletes = setup.plan().deletes
     assert [(d.netns, len(d.links)) for d in deletes] == [(netns(1), 20)]
     assert isinstance(deletes[0], DeleteLinks)
+
+
+def test_a_namespace_is_created_once_for_all_that_need_it(setup: Setup) -> None:
+    setup.spaces[NS2] = Creatable("ns2")
+    setup.put(A, B, replace(A, name="c", peer="d"), replace(B, name="d", peer="c"))
+    assert [(n.name, n.pairs) for n in setup.plan().namespaces] == [("ns2", (PAIR, PairId("c", "d")))]

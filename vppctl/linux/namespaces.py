@@ -189,10 +189,14 @@ def is_netns(fd: int) -> bool:
 
 
 def create_named(name: str) -> None:
-    """Make a named namespace as `ip netns add` does, so that `ip netns` knows it. Raises OSError."""
+    """Make a named namespace as `ip netns add` does, unless it is there. Raises OSError."""
     folder, path = RUN_NETNS, f"{RUN_NETNS}/{name}"
     Path(folder).mkdir(mode=0o755, parents=True, exist_ok=True)
     _share(folder)
+    existing = _open(path, name)
+    if isinstance(existing, Netns):
+        existing.close()
+        return
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
     failure: list[OSError] = []

@@ -72,6 +72,7 @@ class _Planner:
         self.doomed: dict[tuple[NetnsId, int], Doomed] = {}
         self.by_index = {(link.netns, link.index): link for link in observed.links.values()}
         self.holders: dict[Place, str] = {}
+        self.awaited: dict[str, list[PairId]] = {}
         self.verdicts = {pair: judge(desired, pair) for pair in scope}
 
     def run(self) -> Plan:
@@ -91,6 +92,7 @@ class _Planner:
                 case Ready():
                     self._create(pair, verdict)
         self.result.deletes = list(self._deletes())
+        self.result.namespaces = [CreateNamespace(name, tuple(pairs)) for name, pairs in self.awaited.items()]
         return self.result
 
     # What stands
@@ -162,7 +164,7 @@ class _Planner:
 
     def _await(self, pair: PairId, namespaces: tuple[str, ...]) -> None:
         for name in namespaces:
-            self.result.namespaces.append(CreateNamespace(name, (pair,)))
+            self.awaited.setdefault(name, []).append(pair)
         text = f"creating namespace {', '.join(namespaces)}" if namespaces else "the namespace is being looked for"
         for name in self.desired.members(pair):
             self._say(name, State.PENDING, Reason.NAMESPACE_NOT_FOUND, text)

@@ -1,0 +1,166 @@
+"""The rules about values: each says what is wrong with a value and how to mend it."""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+import re
+from collections.abc import Sequence
+
+from vppctl.model.interface import NamespaceRef, NamespaceType
+from vppctl.model.structure import Reader
+from vppctl.model.text import shown
+
+MAX_NAME = 255
+"""Octets of a logical name: it becomes a part of a key."""
+MAX_KERNEL_NAME = 15
+"""Octets of a name in the kernel (IFNAMSIZ - 1, linux/if.h)."""
+MAX_ADDRESSES = 1024
+MIN_MTU, MAX_MTU = 68, 65535
+"""Octets: ETH_MIN_MTU and ETH_MAX_MTU (linux/if_ether.h)."""
+MAX_PID = 2**22
+"""PID_MAX_LIMIT (linux/threads.h)."""
+NAMESPACE_DIRS = ("/run/netns", "/var/run/netns", "/run/docker/netns")
+"""Where namespace files may be, beside /proc; more by option."""
+
+MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+KERNEL_NAME = re.compile(r"[A-Za-z0-9_.@+=,-]{1,15}")
+_PROC_FILE = re.compile(r"/proc/[1-9][0-9]*(/task/[1-9][0-9]*)?/ns/net")
+_PREFIX = re.compile("[0-9]{1,3}")
+
+
+def is_clean(text: str) -> bool:
+    """Whether there are no control characters, line ends and the like in it."""
+    return text.isprintable()
+
+
+def check_name(reader: Reader, path: str, name: str, what: str = "name") -> bool:
+    """A logical name: it is the last part of a key."""
+    problem = ""
+    if not name:
+        problem = f"the {what} is missing; write a name"
+    elif "/" in name:
+        problem = f"{shown(name)} has a slash; a {what} is one part of a key"
+    elif not is_clean(name):
+        problem = f"{shown(name)} has control characters; remove them"
+    elif name in (".", ".."):
+        problem = f"{shown(name)} is no name; choose another"
+    elif len(name.encode()) > MAX_NAME:
+        problem = f"{shown(name)} is {len(name.encode())} bytes long; at most {MAX_NAME} are accepted"
+    if problem:
+        reader.complain(path, problem)
+    return not problem
+
+
+def check_kernel_name(reader: Reader, path: str, name: str, *, implied: bool = False) -> None:
+    """A name that the kernel takes, and that no program and no terminal takes for something else."""
+    mend = "set host_if_name to" if implied else "write"
+    octets = len(name.encode())
+    if octets > MAX_KERNEL_NAME:
+        text = f"is {octets} bytes long, too long for the kernel; {mend} a name of at most {MAX_KERNEL_NAME}"
+        reader.complain(path, f"{shown(name)} {text}")
+    elif name in (".", "..") or not KERNEL_NAME.fullmatch(name):
+        text = f"is no interface name for the kernel; {mend} one of letters, digits, '-', '_' and '.'"
+        reader.complain(path, f"{shown(name)} {text}")
+
+
+def check_mac(reader: Reader, path: str, mac: str) -> None:
+    """A unicast MAC address, six octets with colons."""
+    if not MAC.fullmatch(mac):
+        reader.complain(path, f"{shown(mac)} is no MAC address; write six octets, such as 02:00:00:00:00:01")
+    elif int(mac[:2], 16) & 1:
+        good = f"{int(mac[:2], 16) & 0xFE:02x}{mac[2:]}"
+        reader.complain(path, f"{shown(mac)} is a multicast address; write a unicast one, such as {good}")
+    elif not mac.strip("0:"):
+        reader.complain(path, f"{shown(mac)} is all zero; write another one or leave it out")
+
+
+def check_mtu(reader: Reader, path: str, mtu: int) -> None:
+    """0, which means unset, or what an Ethernet device takes."""
+    if mtu and not MIN_MTU <= mtu <= MAX_MTU:
+        reader.complain(path, f"{mtu} is out of range; write {MIN_MTU} to {MAX_MTU}, or 0 for the default")
+
+
+def addresses(reader: Reader, path: str, values: Sequence[str]) -> tuple[str, ...]:
+    """The addresses in canonical spelling; those with problems are left out."""
+    if len(values) > MAX_ADDRESSES:
+        reader.complain(path, f"has {len(values)} addresses; at most {MAX_ADDRESSES} are accepted")
+        return ()
+    found: dict[str, int] = {}
+    for number, value in enumerate(values):
+        where = f"{path}[{number}]"
+        problem, canonical = _address(value)
+        if problem:
+            if not any(p.path == where for p in reader.problems):
+                reader.complain(where, f"{shown(value)} {problem}")
+        elif canonical in found:
+            reader.complain(where, f"{shown(value)} is the same as {path}[{found[canonical]}]; remove one of them")
+        else:
+            found[canonical] = number
+    return tuple(found)
+
+
+def _address(value: str) -> tuple[str, str]:
+    """What is wrong with an `address/prefix`, and its canonical spelling."""
+    host, slash, prefix = value.partition("/")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "is no IP address; write address/prefix, such as 192.168.22.1/24", ""
+    bits = address.max_prefixlen
+    if not slash:
+        return f"has no prefix length; write '{host}/{24 if bits == 32 else 64}'", ""
+    if not _PREFIX.fullmatch(prefix):
+        return f"has no number behind the slash; write a prefix length from 0 to {bits}", ""
+    if int(prefix) > bits:
+        return f"has a prefix length beyond {bits}; write 0 to {bits}", ""
+    if getattr(address, "scope_id", None):
+        return "has a zone; leave out what follows the '%'", ""
+    if address.is_multicast:
+        return "is a multicast address; write one of a host", ""
+    if address.is_unspecified:
+        return "is the unspecified address; write one of a host", ""
+    return "", f"{address}/{int(prefix)}"
+
+
+def check_namespace(reader: Reader, path: str, ref: NamespaceRef, allowed_dirs: Sequence[str]) -> None:
+    """Exactly the field that the type calls for, with a value that it may have."""
+    given = {
+        NamespaceType.PID_REF_NS: ("pid", ref.pid),
+        NamespaceType.MICROSERVICE_REF_NS: ("microservice", ref.microservice),
+        NamespaceType.NAMED_NS: ("name", ref.name),
+        NamespaceType.FILE_REF_NS: ("filepath", ref.filepath),
+    }
+    wanted, value = given[ref.type]
+    for kind, (name, other) in given.items():
+        if kind is not ref.type and other:
+            mend = f'for it write "type": {int(kind)} ({kind.name})' if not value else "remove it"
+            reader.complain(
+                f"{path}.{name}", f"{shown(other)} does not go with type {int(ref.type)} ({ref.type.name}); {mend}"
+            )
+    where = f"{path}.{wanted}"
+    if ref.is_default:
+        return
+    match ref.type:
+        case NamespaceType.PID_REF_NS:
+            if ref.pid > MAX_PID:
+                reader.complain(where, f"{ref.pid} is no PID; write one of at most {MAX_PID}")
+        case NamespaceType.MICROSERVICE_REF_NS:
+            if not value:
+                reader.complain(where, "the label is missing; write the container's MICROSERVICE_LABEL")
+            elif not is_clean(ref.microservice):
+                reader.complain(where, f"{shown(value)} has control characters; remove them")
+        case NamespaceType.NAMED_NS:
+            check_name(reader, where, ref.name, "namespace's name")
+        case NamespaceType.FILE_REF_NS:
+            _check_file(reader, where, ref.filepath, (*NAMESPACE_DIRS, *allowed_dirs))
+
+
+def _check_file(reader: Reader, path: str, value: str, allowed: Sequence[str]) -> None:
+    if not is_clean(value):
+        reader.complain(path, f"{shown(value)} has control characters; remove them")
+    elif not value.startswith("/") or posixpath.normpath(value) != value:
+        reader.complain(path, f"{shown(value)} is not a plain absolute path; write one such as /run/netns/ns1")
+    elif not _PROC_FILE.fullmatch(value) and not any(value.startswith(f"{a.rstrip('/')}/") for a in allowed):
+        places = ", ".join((*allowed, "/proc/PID/ns/net"))
+        reader.complain(path, f"{shown(value)} is not below an allowed directory; use one of {places}")

@@ -1,0 +1,120 @@
+"""Strict JSON: nothing that two readers could understand differently, and nothing without bounds."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn
+
+from vppctl.model.problem import Problem
+
+MAX_DOCUMENT = 64 * 1024
+"""Octets of one interface's document."""
+MAX_FILE = 64 * 1024 * 1024
+"""Octets of a file with many."""
+MAX_DEPTH = 32
+MAX_SHOWN = 60
+"""Characters of a value that a message repeats."""
+
+
+class InvalidDocument(ValueError):
+    """The bytes cannot be read as JSON that we accept; `problems` says why."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+def shown(value: object) -> str:
+    """A value as a message repeats it: quoted, on one line, cut."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}...{text[-1]}"
+
+
+def parse(data: bytes, limit: int = MAX_FILE) -> Any:
+    """The value of a JSON text. Raises InvalidDocument, and nothing else, whatever the bytes are."""
+    if len(data) > limit:
+        raise _invalid(f"is {len(data)} bytes long; at most {limit} are accepted")
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise _invalid("starts with a byte order mark; save it as UTF-8 without one")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise _invalid(f"is not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    if not text.strip():
+        raise _invalid("is empty; write one JSON object")
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+    except json.JSONDecodeError as error:
+        raise _invalid(_syntax(text, error)) from None
+    except RecursionError:
+        raise _invalid(f"is nested deeper than {MAX_DEPTH} levels") from None
+    except InvalidDocument:
+        raise
+    except ValueError:
+        # int() refuses numbers of more than 4300 digits.
+        raise _invalid("has a number that is too large; write one of at most 10 digits") from None
+    _bounded(value, "", 0)
+    return value
+
+
+def _invalid(text: str, path: str = "") -> InvalidDocument:
+    return InvalidDocument(Problem(path, text))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _invalid("is given twice; keep one of them", shown(twice)[1:-1])
+    return found
+
+
+def _constant(text: str) -> NoReturn:
+    raise _invalid(f"{text} is not JSON; write a number")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise _invalid(f"{text[:MAX_SHOWN]} is too large; write a smaller number")
+    return value
+
+
+def _bounded(value: object, path: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise _invalid(f"is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        for key, member in value.items():
+            _scalar(key, path)
+            _bounded(member, f"{path}.{key}" if path else key, depth + 1)
+    elif isinstance(value, list):
+        for number, member in enumerate(value):
+            _bounded(member, f"{path}[{number}]", depth + 1)
+    else:
+        _scalar(value, path)
+
+
+def _scalar(value: object, path: str) -> None:
+    if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        raise _invalid("has half of a surrogate pair; write whole characters", path)
+
+
+def _syntax(text: str, error: json.JSONDecodeError) -> str:
+    """The parser's complaint with its place, and the mend where the mistake is a common one."""
+    before, here = text[: error.pos].rstrip(), text[error.pos : error.pos + 1]
+    mend = ""
+    if "delimiter: ','" in error.msg or "',' delimiter" in error.msg:
+        mend = "; a comma is missing before it"
+    elif before.endswith(",") and here in ("}", "]"):
+        mend = "; remove the comma before it"
+    elif here == "'":
+        mend = '; write double quotes: "'
+    elif here in ("/", "#"):
+        mend = "; JSON has no comments"
+    elif "Extra data" in error.msg:
+        mend = '; write several interfaces as {"interface": [...]}'
+    elif here in ("}", "]") or "property name" in error.msg:
+        mend = "; remove the comma before it" if before.endswith(",") else ""
+    return f"line {error.lineno} column {error.colno}: {error.msg}{mend}"
