@@ -1,0 +1,5 @@
+"""`python -m vppctl`."""
+
+from vppctl.cli.main import main
+
+main()

@@ -1,0 +1,297 @@
+"""put, get, del, list, dump: the configuration in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vppctl.cli.completion import complete_names
+from vppctl.cli.settings import Settings, duration
+from vppctl.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from vppctl.cli.documents import Item
+    from vppctl.store.base import Entry, Guard, Operation, Store
+
+OUTPUT = click.Choice(["json", "yaml", "name"])
+wait_option = click.option("--wait", is_flag=True, help="Wait until the agent has done it and read it back.")
+timeout_option = click.option("--timeout", default="30s", metavar="TIME", help="How long to wait.  [default: 30s]")
+
+
+@click.command("put")
+@click.argument("arguments", metavar="[KEY] FILE...", nargs=-1, required=True)
+@click.option("--raw", is_flag=True, help="Store one FILE under KEY as it is, also where no schema knows the key.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
+@wait_option
+@timeout_option
+@click.pass_obj
+def put_command(
+    options: dict[str, Any], arguments: tuple[str, ...], *, raw: bool, dry_run: bool, wait: bool, timeout: str
+) -> None:
+    """Validate interfaces and write them to the store.
+
+    FILE is JSON: one interface, or {"interface": [...]}, or - for standard input. KEY follows from the name and the
+    label when it is left out. All files are written in one transaction, or none.
+
+    \b
+    Example:
+      vppctl put json/veth1.json json/veth2.json --wait
+      vppctl put /vnf-agent/vpp1/linux/config/v1/interface/veth1 json/veth1.json
+    """
+    settings = Settings(options)
+    seconds = duration(timeout, "--timeout")
+    if raw:
+        _put_raw(settings, arguments, dry_run=dry_run)
+        return
+    items = _items(arguments, settings.label)
+    if dry_run:
+        for item in items:
+            click.echo(f"{item.key}\n{item.value.decode()}\n")
+        return
+    store = settings.open_store()
+    try:
+        revision = write(store, items)
+        if wait:
+            from vppctl.cli.waiting import wait_applied
+
+            wait_applied(store, [item.key for item in items], seconds, revision)
+    finally:
+        store.close()
+
+
+def _items(arguments: Sequence[str], label: str) -> list[Item]:
+    """The interfaces that the arguments of put name. Raises UsageError and InvalidInputError."""
+    from vppctl.cli.documents import load
+    from vppctl.model.keys import ROOT, parse_config_key
+
+    if not arguments[0].startswith(ROOT):
+        return load(arguments, label)
+    key = parse_config_key(arguments[0])
+    if key is None:
+        raise UsageError(f"{arguments[0]} is no key of an interface; to store something else there use --raw")
+    if len(arguments) != 2:
+        raise UsageError(f"put KEY takes one FILE, not {len(arguments) - 1}")
+    return load(arguments[1:], label, key)
+
+
+def _put_raw(settings: Settings, arguments: Sequence[str], *, dry_run: bool) -> None:
+    from vppctl.cli.documents import read
+    from vppctl.store.base import Put
+
+    if len(arguments) != 2 or not arguments[0].startswith("/"):
+        raise UsageError("put --raw takes KEY and FILE; KEY starts with a slash")
+    key, value = arguments[0], read(arguments[1])
+    if dry_run:
+        click.echo(f"{key}\n{value.decode(errors='replace')}\n")
+        return
+    store = settings.open_store()
+    try:
+        revision = store.commit([Put(key, value)]).revision
+    finally:
+        store.close()
+    click.echo(f"put {key} (revision {revision})", err=True)
+
+
+def write(store: Store, items: Sequence[Item]) -> int:
+    """Write the interfaces in one transaction, or in several where the store takes no larger ones; the revision."""
+    from vppctl.store.base import Put
+
+    operations = [Put(str(item.key), item.value) for item in items]
+    revision = _commit(store, operations)
+    for item in items[:20]:
+        click.echo(f"put {item.key} (revision {revision})", err=True)
+    if len(items) > 20:
+        click.echo(f"put {len(items) - 20} more", err=True)
+    return revision
+
+
+def _commit(store: Store, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> int:
+    size = store.max_operations
+    if len(operations) > size:
+        parts = -(-len(operations) // size)
+        text = f"{len(operations)} keys are more than one transaction takes: written in {parts} transactions"
+        click.echo(f"{text} of at most {size}", err=True)
+    revision = 0
+    for start in range(0, len(operations), size):
+        part = operations[start : start + size]
+        keys = {operation.key for operation in part}
+        revision = store.commit(part, [guard for guard in guards if guard.key in keys]).revision
+    return revision
+
+
+def find(store: Store, label: str, arguments: Sequence[str]) -> tuple[list[Entry], list[str]]:
+    """The entries that NAMEs and KEYs mean, and what of them is not there."""
+    from vppctl.cli.documents import as_key
+    from vppctl.model.keys import Kind, config_prefix
+
+    entries: list[Entry] = []
+    missing: list[str] = []
+    # One list instead of many gets; a thousand names are one request.
+    listed = {}
+    if len(arguments) > 8:
+        listed = {e.key: e for kind in Kind for e in store.list(config_prefix(label, kind)).entries}
+    for argument in dict.fromkeys(arguments):
+        keys = [argument] if argument.startswith("/") else [as_key(argument, label, kind) for kind in Kind]
+        found = next(
+            (e for key in keys if (e := listed.get(key) if listed and key in listed else store.get(key))), None
+        )
+        if found:
+            entries.append(found)
+        else:
+            missing.append(argument)
+    return entries, missing
+
+
+def not_found(label: str, missing: Sequence[str]) -> NotFoundError:
+    """One line for each name that is not there."""
+    from vppctl.model.keys import config_prefix
+
+    where = f" under {config_prefix(label)}"
+    lines = [
+        f"{name}: not found{'' if name.startswith('/') else where}; 'vppctl list' shows what is" for name in missing
+    ]
+    return NotFoundError("\n".join(lines))
+
+
+@click.command("get")
+@click.argument("names", metavar="NAME|KEY...", nargs=-1, required=True, shell_complete=complete_names)
+@click.option("-o", "output", type=OUTPUT, default="json", help="How to print.  [default: json]")
+@click.pass_obj
+def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str) -> None:
+    """Print the stored JSON of interfaces.
+
+    One name gives its object, several give a list.
+
+    \b
+    Example:
+      vppctl get veth1
+      vppctl get /vnf-agent/vpp1/linux/config/v1/interface/veth1
+    """
+    from vppctl.cli.render import print_objects
+
+    settings = Settings(options)
+    store = settings.open_store()
+    try:
+        entries, missing = find(store, settings.label, names)
+    finally:
+        store.close()
+    if missing:
+        raise not_found(settings.label, missing)
+    if output == "name":
+        for entry in entries:
+            click.echo(entry.key.rpartition("/")[2])
+        return
+    values = [_value(entry) for entry in entries]
+    print_objects(values if len(names) > 1 else values[0], output)
+
+
+def _value(entry: Entry) -> Any:
+    """The stored value; what is no JSON is shown as the text that it is."""
+    text = (entry.value or b"").decode(errors="replace")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@click.command("del")
+@click.argument("names", metavar="NAME|KEY...", nargs=-1, required=True, shell_complete=complete_names)
+@click.option("--ignore-not-found", is_flag=True, help="What is not there is no error.")
+@wait_option
+@timeout_option
+@click.pass_obj
+def del_command(
+    options: dict[str, Any], names: tuple[str, ...], *, ignore_not_found: bool, wait: bool, timeout: str
+) -> None:
+    """Delete interfaces.
+
+    Deletes exactly these keys, in one transaction; when one is missing, none.
+
+    \b
+    Example:
+      vppctl del veth1 veth2
+    """
+    settings = Settings(options)
+    seconds = duration(timeout, "--timeout")
+    store = settings.open_store()
+    try:
+        delete(store, settings.label, names, ignore_not_found=ignore_not_found)
+        if wait:
+            from vppctl.cli.waiting import wait_absent
+
+            wait_absent(store, settings.label, names, seconds)
+    finally:
+        store.close()
+
+
+def delete(store: Store, label: str, names: Sequence[str], *, ignore_not_found: bool = False) -> None:
+    """Delete what these names mean, all or nothing. Raises NotFoundError."""
+    from vppctl.store.base import Delete
+
+    entries, missing = find(store, label, names)
+    if missing and not ignore_not_found:
+        raise not_found(label, missing)
+    if entries:
+        _commit(store, [Delete(entry.key) for entry in entries])
+    for entry in entries[:20]:
+        click.echo(f"deleted {entry.key}", err=True)
+    if len(entries) > 20:
+        click.echo(f"deleted {len(entries) - 20} more", err=True)
+
+
+@click.command("list")
+@click.option("-o", "output", type=OUTPUT, help="How to print.  [default: 'key:  KEY', one a line]")
+@click.pass_obj
+def list_command(options: dict[str, Any], *, output: str | None) -> None:
+    """List every key of every agent.
+
+    \b
+    Example:
+      vppctl list
+    """
+    from vppctl.cli.render import print_objects
+    from vppctl.model.keys import ROOT
+
+    store = Settings(options).open_store()
+    try:
+        keys = [entry.key for entry in store.list(ROOT, keys_only=True).entries]
+    finally:
+        store.close()
+    if output in ("json", "yaml"):
+        print_objects(keys, output)
+        return
+    for key in keys:
+        click.echo(printable(key if output == "name" else f"key:  {key}"))
+
+
+@click.command("dump")
+@click.argument("prefix", required=False)
+@click.pass_obj
+def dump_command(options: dict[str, Any], prefix: str | None) -> None:
+    """Print keys and their values.
+
+    Each key that starts with PREFIX, then its value, then an empty line; without PREFIX, those of all agents.
+
+    \b
+    Example:
+      vppctl dump /vnf-agent/vpp1/linux/config/
+    """
+    from vppctl.model.keys import ROOT
+
+    store = Settings(options).open_store()
+    try:
+        entries = store.list(prefix or ROOT).entries
+    finally:
+        store.close()
+    for entry in entries:
+        click.echo(printable(entry.key))
+        click.echo(printable((entry.value or b"").decode(errors="replace"), keep="\n\t"))
+        click.echo()
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text from the store without what could steer a terminal."""
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

@@ -1,0 +1,106 @@
+"""Files of interfaces on their way to the store: read, checked as a whole, with every error of every file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vppctl.errors import InvalidInputError
+from vppctl.model.document import Decoded, InvalidDocument, decode, documents, encode, guess_kind
+from vppctl.model.keys import ConfigKey, Kind, config_key
+from vppctl.model.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One interface to write."""
+
+    source: str
+    key: ConfigKey
+    value: bytes
+
+
+def read(source: str) -> bytes:
+    """The content of a file, or of standard input for `-`. Raises InvalidInputError."""
+    if source == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise InvalidInputError([f"{source}: cannot be read: {error.strerror}"]) from None
+
+
+def load(sources: Sequence[str], label: str, key: ConfigKey | None = None) -> list[Item]:
+    """All interfaces of these files, for `label` or for `key`. Raises InvalidInputError with all that is wrong."""
+    items: list[Item] = []
+    errors: list[str] = []
+    for source in sources:
+        shown = "standard input" if source == "-" else source
+        try:
+            found = documents(read(source))
+        except InvalidInputError as error:
+            errors += error.lines
+            continue
+        except InvalidDocument as error:
+            errors += [f"{shown}: {problem}" for problem in error.problems]
+            continue
+        if key and len(found) != 1:
+            errors.append(f"{shown}: has {len(found)} interfaces, but the key {key} is for one; leave out the key")
+            continue
+        for prefix, document in found:
+            kind = key.kind if key else guess_kind(document)
+            decoded = check(document, kind, key.name if key else None)
+            errors += [
+                f"{shown}: {prefix if problem.path else prefix[:-1]}{': ' if prefix and not problem.path else ''}{problem}"
+                for problem in decoded.problems
+            ]
+            if decoded.interface:
+                target = key or ConfigKey(label, kind, decoded.interface.name)
+                items.append(Item(shown, target, encode(decoded.interface)))
+    errors += _doubles(items)
+    if errors:
+        raise InvalidInputError(errors)
+    return items
+
+
+def _line(source: str, prefix: str, problem: Problem) -> str:
+    """`FILE: interface[3].mtu: text`"""
+    path = prefix + problem.path if problem.path else prefix.rstrip(".")
+    return f"{source}: {path}: {problem.text}" if path else f"{source}: {problem.text}"
+
+
+def check(document: object, kind: Kind, name: str | None = None) -> Decoded:
+    """Decode; what is rejected is also held against the JSON Schema, for places that our own rules did not name."""
+    decoded = decode(document, kind=kind, name=name)
+    if not decoded.problems:
+        return decoded
+    from vppctl.model.schema import explain
+
+    named = [problem.path for problem in decoded.problems]
+    more = [p for p in explain(document, kind) if p.path and not any(n.startswith(p.path) for n in _spelled(named))]
+    return Decoded(None, (*decoded.problems, *more), decoded.warnings)
+
+
+def _spelled(paths: Sequence[str]) -> set[str]:
+    """Paths in both spellings: the rules say host_if_name where the document may say hostIfName."""
+    from vppctl.model.fields import camel
+
+    return {*paths, *(".".join(camel(part) for part in path.split(".")) for path in paths)}
+
+
+def _doubles(items: Sequence[Item]) -> list[str]:
+    first: dict[str, str] = {}
+    errors = []
+    for item in items:
+        name = str(item.key)
+        if name in first:
+            errors.append(f"{item.source}: name: {item.key.name!r} is also in {first[name]}; keep one of them")
+        first.setdefault(name, item.source)
+    return errors
+
+
+def as_key(argument: str, label: str, kind: Kind = Kind.LINUX) -> str:
+    """The key that a NAME or KEY on the command line means."""
+    return argument if argument.startswith("/") else config_key(label, argument, kind)

@@ -1,0 +1,154 @@
+"""The root of the command line: global options, exit codes, and the only broad except.
+
+Commands are loaded when they are used; the list of commands needs none of them, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from vppctl import __version__
+from vppctl.cli import legacy
+from vppctl.errors import VppctlError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "put": ("config", "Validate interfaces and write them to the store."),
+    "get": ("config", "Print the stored JSON of interfaces."),
+    "del": ("config", "Delete interfaces."),
+    "list": ("config", "List every key of every agent."),
+    "dump": ("config", "Print keys and their values."),
+    "validate": ("offline", "Check files without a store."),
+    "schema": ("offline", "Print the JSON Schema of interfaces."),
+    "preset": ("preset", "The built-in example interfaces."),
+    "status": ("observe", "Show the state of every interface as the agent reports it."),
+    "wait": ("observe", "Wait until interfaces are applied or absent."),
+    "agent": ("agent", "The agent: makes the kernel look like the configuration."),
+    "completion": ("completion", "Print the shell's completion script."),
+}
+"""Module and one-line help of each command; a test holds the help against the commands themselves."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is used, not when it is listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command itself, its module imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"vppctl.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The old spellings are commands too."""
+        with formatter.section("Old spellings (vpp-agent-ctl)"):
+            formatter.write_dl(legacy.HELP)
+        super().format_epilog(ctx, formatter)
+
+
+EPILOG = """\b
+Example:
+  vppctl --store embedded put json/veth1.json json/veth2.json
+  vppctl --store embedded agent run
+"""
+
+
+@click.group(
+    cls=LazyGroup, invoke_without_command=True, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option(
+    "--store",
+    metavar="URL",
+    help="etcd://HOST:PORT[,...], https://..., sqlite:PATH or embedded.  [env: VPPCTL_STORE; default: etcd://127.0.0.1:2379]",
+)
+@click.option("--endpoints", metavar="HOST:PORT,...", help="Members of etcd.  [env: ETCDCTL_ENDPOINTS]")
+@click.option("--cacert", metavar="FILE", help="Certificates that the server's is checked with.  [env: ETCDCTL_CACERT]")
+@click.option("--cert", metavar="FILE", help="Client certificate.  [env: ETCDCTL_CERT]")
+@click.option("--key", metavar="FILE", help="Key of the client certificate.  [env: ETCDCTL_KEY]")
+@click.option("--user", metavar="NAME[:PASSWORD]", help="User of etcd.  [env: ETCDCTL_USER]")
+@click.option(
+    "--password", metavar="PASSWORD", help="Password of the user; better in the environment.  [env: ETCDCTL_PASSWORD]"
+)
+@click.option(
+    "--command-timeout",
+    metavar="TIME",
+    help="For one request, as 5s or 500ms.  [env: ETCDCTL_COMMAND_TIMEOUT; default: 5s]",
+)
+@click.option("--config", metavar="FILE", help="YAML as cn-infra's etcd.conf.  [env: ETCDV3_CONFIG]")
+@click.option("-l", "--label", metavar="LABEL", help="The agent's label.  [env: MICROSERVICE_LABEL; default: vpp1]")
+@click.option(
+    "--color", type=click.Choice(["auto", "always", "never"]), help="[env: NO_COLOR, FORCE_COLOR; default: auto]"
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, /, **options: Any) -> None:
+    """Configure VETH pairs across network namespaces through etcd, and run the agent that makes them."""
+    ctx.obj = options
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run(arguments: list[str], program: str = "vppctl") -> int:
+    """Run one command line; returns the exit code."""
+    try:
+        result = cli.main(legacy.translate(arguments), prog_name=program, standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else program
+        _complain(f"{program}: {error.format_message()}; see '{path} --help'")
+        code = 2
+    except click.ClickException as error:
+        _complain(f"{program}: {error.format_message()}")
+        code = 2
+    except VppctlError as error:
+        if "--debug" in arguments:
+            raise
+        for line in str(error).splitlines():
+            _complain(line)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        _complain(f"{program}: internal error: {type(error).__name__}: {error}; run with --debug and report it")
+        code = 1
+    return code
+
+
+def _complain(line: str) -> None:
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    click.echo(text, err=True)
+
+
+def main() -> None:
+    """Entry point of `vppctl` and `vpp-agent-ctl`."""
+    code = run(sys.argv[1:], os.path.basename(sys.argv[0]) or "vppctl")
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = code or 141
+    # Taking gRPC and the interpreter down in good order costs more than a put; everything is closed already.
+    os._exit(code)

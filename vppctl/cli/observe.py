@@ -1,0 +1,162 @@
+"""status and wait: what the agent says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vppctl.cli.completion import complete_names
+from vppctl.cli.settings import Settings, duration
+from vppctl.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from vppctl.reconcile.mirror import Entry
+
+STATUS_OUTPUT = click.Choice(["table", "wide", "json", "yaml", "name"])
+PROBLEMS = ("FAILED", "INVALID")
+
+
+@click.command("status")
+@click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
+@click.option("-w", "--watch", is_flag=True, help="Go on printing what changes, until interrupted.")
+@click.option("--problems", is_flag=True, help="Only interfaces that are FAILED or INVALID.")
+@click.option("-o", "output", type=STATUS_OUTPUT, default="table", help="How to print.  [default: table]")
+@click.pass_obj
+def status_command(
+    options: dict[str, Any], names: tuple[str, ...], *, watch: bool, problems: bool, output: str
+) -> None:
+    """Show the state of every interface as the agent reports it.
+
+    \b
+    Example:
+      vppctl status
+      vppctl status veth1 -o json
+    """
+    from vppctl.cli.render import print_status
+
+    settings = Settings(options)
+    store = settings.open_store()
+    try:
+        revision, reports = _reports(store, settings.label)
+        chosen = _choose(reports, names, problems=problems)
+        if missing := [name for name in names if name not in {r["name"] for r in reports}]:
+            raise NotFoundError(
+                "\n".join(f"{name}: is not configured; 'vppctl list' shows what is" for name in missing)
+            )
+        print_status(chosen, output, settings.color)
+        if watch:
+            _follow(store, settings, names, revision, {r["name"]: r for r in chosen}, output, problems=problems)
+    finally:
+        store.close()
+
+
+def _reports(store: Any, label: str) -> tuple[int, list[dict[str, Any]]]:
+    """The report of each configured interface; what the agent has not reported says so."""
+    from vppctl.model.keys import ROOT
+
+    listed = store.list(f"{ROOT}{label}/")
+    return listed.revision, join(listed.entries, label)
+
+
+def join(entries: Sequence[Entry], label: str) -> list[dict[str, Any]]:
+    """Configuration and status keys of a label, as one report for each interface."""
+    from vppctl.model.keys import Kind, agent_key, config_prefix, status_prefix
+
+    alive = any(entry.key == agent_key(label) for entry in entries)
+    found: dict[str, dict[str, Any]] = {}
+    for kind in Kind:
+        config, status = config_prefix(label, kind), status_prefix(label, kind)
+        for entry in entries:
+            if entry.key.startswith(config):
+                name = entry.key[len(config) :]
+                found.setdefault(name, {"name": name, **unreported(alive=alive, label=label)})
+            elif entry.key.startswith(status):
+                found[entry.key[len(status) :]] = _report(entry)
+    return [found[name] for name in sorted(found)]
+
+
+def unreported(*, alive: bool, label: str) -> dict[str, Any]:
+    """What stands for a report that is not there."""
+    if alive:
+        return {"state": "UNKNOWN", "reason": "NotReported", "message": "the agent has not reported it"}
+    return {"state": "UNKNOWN", "reason": "AgentNotRunning", "message": f"no agent of label {label} is running"}
+
+
+def _report(entry: Entry) -> dict[str, Any]:
+    name = entry.key.rpartition("/")[2]
+    try:
+        report = json.loads(entry.value or b"")
+    except ValueError:
+        report = None
+    if isinstance(report, dict):
+        return {**report, "name": name}
+    return {"name": name, "state": "UNKNOWN", "reason": "NotReported", "message": "the report cannot be read"}
+
+
+def _choose(reports: Sequence[dict[str, Any]], names: Sequence[str], *, problems: bool) -> list[dict[str, Any]]:
+    return [r for r in reports if (not names or r["name"] in names) and (not problems or r.get("state") in PROBLEMS)]
+
+
+def _follow(
+    store: Any,
+    settings: Settings,
+    names: Sequence[str],
+    revision: int,
+    shown: dict[str, dict[str, Any]],
+    output: str,
+    *,
+    problems: bool,
+) -> None:
+    """Print each report that is new or changed; through breaks of the store, until interrupted."""
+    from vppctl.cli.render import print_change
+    from vppctl.model.keys import ROOT
+
+    prefix = f"{ROOT}{settings.label}/"
+    watch = store.watch(prefix, revision + 1)
+    while True:
+        if watch.next(60.0) is None:
+            continue
+        _, reports = _reports(store, settings.label)
+        now = {r["name"]: r for r in _choose(reports, names, problems=problems)}
+        for name, report in now.items():
+            if _visible(shown.get(name)) != _visible(report):
+                print_change(report, output)
+        for name in shown.keys() - now.keys():
+            print_change({"name": name, "state": "ABSENT"}, output)
+        shown = now
+
+
+def _visible(report: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A report without its counters, which change all the time."""
+    return {k: v for k, v in report.items() if k not in ("statistics", "config_revision")} if report else None
+
+
+@click.command("wait")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
+@click.option("--for", "condition", type=click.Choice(["applied", "absent"]), required=True, help="What to wait for.")
+@click.option("--timeout", default="30s", metavar="TIME", help="How long to wait.  [default: 30s]")
+@click.pass_obj
+def wait_command(options: dict[str, Any], names: tuple[str, ...], *, condition: str, timeout: str) -> None:
+    """Wait until interfaces are applied or absent.
+
+    Exits with 6 when it takes longer than the timeout, and says what is missing.
+
+    \b
+    Example:
+      vppctl wait veth1 veth2 --for applied --timeout 10s
+    """
+    from vppctl.cli.waiting import to_keys, wait_absent, wait_applied
+
+    settings = Settings(options)
+    seconds = duration(timeout, "--timeout")
+    store = settings.open_store()
+    try:
+        if condition == "applied":
+            wait_applied(store, to_keys(settings.label, names), seconds)
+        else:
+            wait_absent(store, settings.label, names, seconds)
+    finally:
+        store.close()

@@ -1,0 +1,58 @@
+"""validate and schema: what needs no store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vppctl.errors import InvalidInputError
+
+
+@click.command("validate")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.pass_obj
+def validate_command(options: dict[str, Any], files: tuple[str, ...]) -> None:
+    """Check files without a store.
+
+    Prints every error of every file, and exits with 4 when there is one.
+
+    \b
+    Example:
+      vppctl validate json/veth1.json json/veth2.json
+    """
+    from vppctl.cli.documents import load
+    from vppctl.cli.settings import Settings
+
+    label = Settings(options).label
+    errors: list[str] = []
+    for file in files:
+        try:
+            count = len(load([file], label))
+        except InvalidInputError as error:
+            errors += error.lines
+        else:
+            click.echo(f"{file}: ok" if count == 1 else f"{file}: ok, {count} interfaces")
+    if errors:
+        raise InvalidInputError(errors)
+
+
+@click.command("schema")
+@click.option(
+    "--kind", type=click.Choice(["linux", "vpp"]), default="linux", help="Of which interfaces.  [default: linux]"
+)
+def schema_command(*, kind: str) -> None:
+    """Print the JSON Schema of interfaces.
+
+    JSON Schema 2020-12 of a file: one interface, or {"interface": [...]}.
+
+    \b
+    Example:
+      vppctl schema > interface.schema.json
+    """
+    import json
+
+    from vppctl.model.keys import Kind
+    from vppctl.model.schema import file_schema
+
+    click.echo(json.dumps(file_schema(Kind(kind)), indent=2))

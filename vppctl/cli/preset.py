@@ -1,0 +1,112 @@
+"""preset: the built-in example interfaces, which are the files of json/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vppctl.cli.completion import complete_presets
+from vppctl.cli.settings import Settings
+from vppctl.errors import NotFoundError
+
+name_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_presets)
+
+
+def _load(name: str) -> bytes:
+    from vppctl.model.presets import PRESETS, load
+
+    try:
+        return load(name)
+    except KeyError:
+        raise NotFoundError(f"{name}: there is no such preset; there are {', '.join(PRESETS)}") from None
+
+
+@click.group("preset")
+def preset_command() -> None:
+    """The built-in example interfaces.
+
+    \b
+    Example:
+      vppctl preset put veth1 veth2
+    """
+
+
+@preset_command.command("list")
+def list_presets() -> None:
+    """List the presets, one a line.
+
+    \b
+    Example:
+      vppctl preset list
+    """
+    from vppctl.model.presets import PRESETS
+
+    for name in PRESETS:
+        click.echo(name)
+
+
+@preset_command.command("show")
+@name_argument
+def show_preset(names: tuple[str, ...]) -> None:
+    """Print the JSON of a preset.
+
+    \b
+    Example:
+      vppctl preset show veth1
+    """
+    for name in names:
+        click.echo(_load(name).decode(), nl=False)
+
+
+@preset_command.command("put")
+@name_argument
+@click.pass_obj
+def put_preset(options: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Write presets to the store.
+
+    \b
+    Example:
+      vppctl preset put veth1 veth2
+    """
+    from vppctl.cli.config import write
+    from vppctl.cli.documents import Item
+    from vppctl.model.document import decode, documents, encode, guess_kind
+    from vppctl.model.keys import ConfigKey
+
+    settings = Settings(options)
+    items = []
+    for name in names:
+        for _, document in documents(_load(name)):
+            kind = guess_kind(document)
+            interface = decode(document, kind=kind).interface
+            assert interface is not None, "a preset is valid"
+            items.append(Item(name, ConfigKey(settings.label, kind, interface.name), encode(interface)))
+    store = settings.open_store()
+    try:
+        write(store, items)
+    finally:
+        store.close()
+
+
+@preset_command.command("del")
+@name_argument
+@click.option("--ignore-not-found", is_flag=True, help="What is not there is no error.")
+@click.pass_obj
+def delete_preset(options: dict[str, Any], names: tuple[str, ...], *, ignore_not_found: bool) -> None:
+    """Delete presets from the store.
+
+    \b
+    Example:
+      vppctl preset del veth1
+    """
+    from vppctl.cli.config import delete
+
+    for name in names:
+        _load(name)
+    settings = Settings(options)
+    store = settings.open_store()
+    try:
+        delete(store, settings.label, names, ignore_not_found=ignore_not_found)
+    finally:
+        store.close()

@@ -1,0 +1,152 @@
+"""From options, environment and configuration file to the settings of one run.
+
+Precedence: option, VPPCTL_*, ETCDCTL_*, ligato's names, configuration file, default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from vppctl.errors import InvalidInputError, UsageError
+
+if TYPE_CHECKING:
+    from vppctl.store.base import Store
+    from vppctl.store.settings import StoreSettings
+
+_ENVIRONMENT = {
+    "store": ("VPPCTL_STORE",),
+    "endpoints": ("VPPCTL_ENDPOINTS", "ETCDCTL_ENDPOINTS", "ETCDV3_ENDPOINTS", "ETCD_ENDPOINTS"),
+    "cacert": ("VPPCTL_CACERT", "ETCDCTL_CACERT"),
+    "cert": ("VPPCTL_CERT", "ETCDCTL_CERT"),
+    "key": ("VPPCTL_KEY", "ETCDCTL_KEY"),
+    "user": ("VPPCTL_USER", "ETCDCTL_USER"),
+    "password": ("VPPCTL_PASSWORD", "ETCDCTL_PASSWORD"),
+    "command_timeout": ("VPPCTL_COMMAND_TIMEOUT", "ETCDCTL_COMMAND_TIMEOUT"),
+    "config": ("VPPCTL_CONFIG", "ETCDV3_CONFIG"),
+    "label": ("VPPCTL_LABEL", "MICROSERVICE_LABEL"),
+}
+_RANKS = ("file", "ligato", "ETCDCTL_", "VPPCTL_", "option")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_FILE_KEYS = {"endpoints": "endpoints", "ca-file": "cacert", "cert-file": "cert", "key-file": "key"}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+
+
+class Settings:
+    """What the global options amount to; looked up when asked for."""
+
+    def __init__(self, options: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+        self._options = options
+        self._environment = os.environ if environment is None else environment
+        self._file: dict[str, Any] = {}
+        if path := self._value("config")[1]:
+            self._file = read_config(path)
+
+    @property
+    def label(self) -> str:
+        """The label whose keys are meant. Raises UsageError."""
+        label: str = self._value("label")[1] or "vpp1"
+        if "/" in label or not label.isprintable() or label in (".", ".."):
+            raise UsageError(f"--label {label!r} is no label; it is one part of a key, without slashes")
+        return label
+
+    @property
+    def color(self) -> str:
+        """`auto`, `always` or `never` (no-color.org, force-color.org)."""
+        if self._options.get("color"):
+            return str(self._options["color"])
+        if self._environment.get("NO_COLOR"):
+            return "never"
+        return "always" if self._environment.get("FORCE_COLOR") else "auto"
+
+    def store(self) -> StoreSettings:
+        """Which store, and how to reach it. Raises UsageError."""
+        from dataclasses import replace
+
+        from vppctl.store.settings import DEFAULT_TIMEOUT, DEFAULT_URL, parse_endpoints, parse_store_url
+
+        store_rank, url = self._value("store")
+        endpoint_rank, endpoints = self._value("endpoints")
+        settings = parse_store_url(url or DEFAULT_URL)
+        timeout = duration(self._value("command_timeout")[1] or DEFAULT_TIMEOUT, "--command-timeout")
+        settings = replace(settings, timeout=timeout)
+        if settings.path and store_rank >= endpoint_rank:
+            return settings
+        secure = settings.secure
+        if endpoints and endpoint_rank >= store_rank:
+            parts = endpoints if isinstance(endpoints, list) else str(endpoints).split(",")
+            secure = any(str(part).strip().startswith("https://") for part in parts)
+            bare = ",".join(re.sub("^https?://", "", str(part).strip()) for part in parts)
+            settings = replace(settings, path="", endpoints=parse_endpoints(bare))
+        files = {name: str(self._value(name)[1] or "") for name in ("cacert", "cert", "key")}
+        if bool(files["cert"]) != bool(files["key"]):
+            raise UsageError("--cert and --key go together; give both or none")
+        secure = secure or (any(files.values()) and not self._file.get("insecure-transport"))
+        user, _, password = str(self._value("user")[1] or "").partition(":")
+        password = password or str(self._value("password")[1] or "")
+        settings = replace(settings, cacert=files["cacert"], cert=files["cert"], key=files["key"])
+        return replace(settings, secure=secure, user=user, password=password)
+
+    def open_store(self) -> Store:
+        """The store itself. Raises StoreError."""
+        from vppctl.store.settings import open_store
+
+        return open_store(self.store())
+
+    def _value(self, name: str) -> tuple[int, Any]:
+        """A value and the rank of its source: greater wins over smaller; -1 when nobody gave one."""
+        if self._options.get(name) is not None:
+            return _RANKS.index("option"), self._options[name]
+        for variable in _ENVIRONMENT[name]:
+            if self._environment.get(variable):
+                prefix = variable[: variable.index("_") + 1]
+                rank = _RANKS.index(prefix) if prefix in _RANKS else _RANKS.index("ligato")
+                return rank, self._environment[variable]
+        if name == "command_timeout":
+            for key in ("operation-timeout", "dial-timeout"):
+                if key in self._file:
+                    return 0, self._file[key]
+        for key, option in _FILE_KEYS.items():
+            if option == name and self._file.get(key):
+                return 0, self._file[key]
+        return -1, None
+
+
+def duration(value: object, where: str) -> float:
+    """Seconds of `5s`, `500ms`, `1m30s` or a plain number of seconds. Raises UsageError."""
+    if isinstance(value, float):
+        return value
+    text = str(value).strip()
+    seconds = 0.0
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        seconds = float(text)
+    elif re.fullmatch(f"({_DURATION.pattern})+", text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
+    if not 0 < seconds < 1e6:
+        raise UsageError(f"{where} {text!r} is no time; write one such as 5s or 500ms")
+    return seconds
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """cn-infra's etcd.conf: YAML, times as Go's nanoseconds or as `1s`. Raises InvalidInputError."""
+    import yaml  # type: ignore[import-untyped,unused-ignore]
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = yaml.safe_load(file)
+    except OSError as error:
+        raise InvalidInputError([f"{path}: cannot be read: {error.strerror}; see --config"]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidInputError([f"{path}: is no YAML: {' '.join(str(error).split())}"]) from None
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise InvalidInputError([f"{path}: is no mapping; write lines such as 'endpoints: [\"127.0.0.1:2379\"]'"])
+    if found.get("insecure-skip-tls-verify"):
+        raise InvalidInputError([f"{path}: insecure-skip-tls-verify: is not supported; give the CA with ca-file"])
+    for key in ("operation-timeout", "dial-timeout"):
+        if isinstance(found.get(key), int):
+            found[key] = found[key] * 1e-9
+    return found

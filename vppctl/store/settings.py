@@ -1,0 +1,77 @@
+"""Which store, and how to reach it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+
+from vppctl.errors import UsageError
+from vppctl.store.base import Store
+
+DEFAULT_URL = "etcd://127.0.0.1:2379"
+DEFAULT_TIMEOUT = 5.0
+_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(:([0-9]{1,5}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Everything that `open_store` needs; the password never shows in a repr."""
+
+    endpoints: tuple[str, ...] = ()
+    """`HOST:PORT` of etcd's members; empty for the embedded store."""
+    path: str = ""
+    """File of the embedded store; empty for etcd."""
+    secure: bool = False
+    cacert: str = ""
+    cert: str = ""
+    key: str = field(default="", repr=False)
+    user: str = ""
+    password: str = field(default="", repr=False)
+    timeout: float = DEFAULT_TIMEOUT
+    """Seconds that one request may take."""
+
+
+def parse_store_url(url: str) -> StoreSettings:
+    """The store that a URL names: `etcd://H:P[,H:P]`, `https://...`, `sqlite:PATH` or `embedded`. Raises UsageError."""
+    if url == "embedded":
+        return StoreSettings(path=embedded_path())
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite":
+        path = rest.removeprefix("//") if rest.startswith("///") else rest
+        if not path:
+            raise UsageError("--store sqlite: has no path; write sqlite:/var/lib/vppctl/store.db")
+        return StoreSettings(path=os.path.abspath(path))
+    if scheme in ("etcd", "http", "https", "etcds") and rest.startswith("//"):
+        return StoreSettings(endpoints=parse_endpoints(rest[2:]), secure=scheme in ("https", "etcds"))
+    raise UsageError(f"--store {url!r} is no store; write etcd://HOST:PORT, https://HOST:PORT, sqlite:PATH or embedded")
+
+
+def parse_endpoints(text: str) -> tuple[str, ...]:
+    """`HOST:PORT,...`, with the port 2379 where none is given. Raises UsageError."""
+    found = []
+    for part in text.rstrip("/").split(","):
+        match = _ENDPOINT.fullmatch(part.strip())
+        if not match or int(match[3] or 1) > 65535:
+            raise UsageError(f"{part.strip()!r} is no endpoint; write HOST:PORT")
+        found.append(f"{match[1]}:{match[3] or 2379}")
+    return tuple(found)
+
+
+def embedded_path() -> str:
+    """The embedded store's file: in the state directory of the system for root, of the user otherwise."""
+    if os.geteuid() == 0:
+        return "/var/lib/vppctl/store.db"
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(state, "vppctl", "store.db")
+
+
+def open_store(settings: StoreSettings) -> Store:
+    """The store, whose adapter is loaded only now. Raises StoreError."""
+    if settings.path:
+        from vppctl.store.sqlite import SqliteStore
+
+        return SqliteStore(settings)
+    from vppctl.store.etcd import EtcdStore
+
+    return EtcdStore(settings)

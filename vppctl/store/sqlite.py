@@ -1,0 +1,319 @@
+"""The embedded store: SQLite with etcd's semantics, shared by the processes of one host.
+
+Every change is a row `(key, revision)`, a deletion is one without a value; what is current is the newest row of each
+key. Revisions below `compacted` are gone but for what is still current. Watchers learn of commits of other processes
+through inotify on the write-ahead log. Loaded by `open_store` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3  # noqa: TID253 - the owner of this import
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from vppctl.errors import ConflictError, StoreError
+from vppctl.store.base import Changed, Commit, Compacted, Delete, Entry, Guard, Listed, Operation, Progress, Put
+from vppctl.store.inotify import FolderWatch
+from vppctl.store.settings import StoreSettings
+
+KEEP = 10_000
+"""Revisions of history that a watch may resume from."""
+COMPACT_EVERY = 1_000
+"""Commits between compactions."""
+SAFETY = 5.0
+"""Seconds after which a watcher looks even without an event."""
+_FIRST, _ALL = "", "\U0010ffff"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kv (
+    key TEXT NOT NULL, revision INTEGER NOT NULL, value BLOB, lease INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (key, revision)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS kv_revision ON kv (revision);
+CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY, ttl INTEGER NOT NULL, deadline REAL NOT NULL, boot TEXT NOT NULL);
+INSERT OR IGNORE INTO meta VALUES ('revision', 1), ('compacted', 0);
+"""
+
+
+class SqliteStore:
+    """One connection a thread to one file. Thread-safe."""
+
+    max_operations = 100_000
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self.path = settings.path
+        self.description = f"sqlite {self.path}"
+        self._timeout = settings.timeout
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        with self._errors():
+            self._prepare()
+            with self.transaction() as connection:
+                for statement in filter(str.strip, _SCHEMA.split(";")):
+                    connection.execute(statement)
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    def get(self, key: str) -> Entry | None:
+        with self._errors(), self.transaction() as connection:
+            row = connection.execute(
+                "SELECT value, revision FROM kv WHERE key = ? ORDER BY revision DESC LIMIT 1", (key,)
+            ).fetchone()
+        return Entry(key, row[0], row[1]) if row and row[0] is not None else None
+
+    def list(self, prefix: str, revision: int = 0, keys_only: bool = False) -> Listed:
+        with self._errors(), self.transaction() as connection:
+            newest, compacted = _meta(connection)
+            if revision and revision < compacted:
+                raise StoreError(f"{self.description}: revision {revision} is compacted; the oldest is {compacted}")
+            if revision > newest:
+                raise StoreError(f"{self.description}: revision {revision} is in the future; the newest is {newest}")
+            at = revision or newest
+            rows = connection.execute(
+                f"SELECT key, {'x' if keys_only else 'value'}, r FROM ("  # noqa: S608 - no outside text
+                " SELECT key, value, max(revision) AS r, x'' AS x FROM kv"
+                " WHERE key >= ? AND key < ? AND revision <= ? GROUP BY key"
+                ") WHERE value IS NOT NULL ORDER BY key",
+                (*_range(prefix), at),
+            ).fetchall()
+        return Listed(at, tuple(Entry(*row) for row in rows))
+
+    def commit(self, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> Commit:
+        with self._errors(), self.transaction() as connection:
+            for guard in guards:
+                if (_current(connection, guard.key) or 0) != guard.mod_revision:
+                    raise ConflictError(
+                        f"{guard.key} was changed by somebody else meanwhile; nothing was written, try again"
+                    )
+            revision = _meta(connection)[0] + 1
+            deleted = changed = 0
+            for operation in operations:
+                match operation:
+                    case Put(key, value, lease):
+                        self._check_lease(connection, lease)
+                        connection.execute("INSERT INTO kv VALUES (?, ?, ?, ?)", (key, revision, value, lease))
+                        changed += 1
+                    case Delete(key):
+                        if _current(connection, key):
+                            connection.execute("INSERT INTO kv VALUES (?, ?, NULL, 0)", (key, revision))
+                            deleted += 1
+            if not changed and not deleted:
+                return Commit(revision - 1, 0)
+            _advance(connection, revision)
+        return Commit(revision, deleted)
+
+    def watch(self, prefix: str, revision: int) -> SqliteWatch:
+        return SqliteWatch(self, prefix, revision)
+
+    def lease(self, ttl: int) -> SqliteLease:
+        with self._errors(), self.transaction() as connection:
+            deadline = _now() + ttl
+            cursor = connection.execute(
+                "INSERT INTO lease (ttl, deadline, boot) VALUES (?, ?, ?)", (ttl, deadline, self._boot)
+            )
+            return SqliteLease(self, int(cursor.lastrowid or 0), ttl)
+
+    def compact(self, revision: int) -> None:
+        """Forget what was before `revision`."""
+        with self._errors(), self.transaction() as connection:
+            _compact(connection, revision)
+
+    # For the parts of this module
+
+    def changes(self, prefix: str, revision: int) -> Changed | Compacted | Progress:
+        """What happened from `revision` on; Progress when nothing did."""
+        with self._errors(), self.transaction() as connection:
+            newest, compacted = _meta(connection)
+            if revision <= compacted:
+                return Compacted(compacted)
+            rows = connection.execute(
+                "SELECT key, value, revision FROM kv WHERE revision >= ? AND key >= ? AND key < ? ORDER BY revision, key",
+                (revision, *_range(prefix)),
+            ).fetchall()
+        return Changed(newest, tuple(Entry(*row) for row in rows)) if rows else Progress(newest)
+
+    def deadline(self) -> float:
+        """Seconds until the next lease ends."""
+        with self._errors():
+            row = self._connection().execute("SELECT min(deadline) FROM lease").fetchone()
+        return float(row[0]) - _now() if row[0] is not None else SAFETY
+
+    def refresh(self, lease: int, ttl: int) -> bool:
+        """Start a lease again, if it has not ended."""
+        with self._errors(), self.transaction() as connection:
+            cursor = connection.execute("UPDATE lease SET deadline = ? WHERE id = ?", (_now() + ttl, lease))
+            return cursor.rowcount == 1
+
+    def end(self, lease: int) -> None:
+        """End a lease, and its keys with it."""
+        with self._errors(), self.transaction() as connection:
+            _end_leases(connection, [lease])
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction, in which leases that are over have ended."""
+        connection = self._connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'lease'").fetchone():
+                over = connection.execute(
+                    "SELECT id FROM lease WHERE deadline <= ? OR boot != ?", (_now(), self._boot)
+                ).fetchall()
+                _end_leases(connection, [row[0] for row in over])
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _check_lease(self, connection: sqlite3.Connection, lease: int) -> None:
+        if lease and not connection.execute("SELECT 1 FROM lease WHERE id = ?", (lease,)).fetchone():
+            raise StoreError(f"{self.description}: the lease has ended")
+
+    def _prepare(self) -> None:
+        """Folder and file are the owner's alone: configuration may hold secrets."""
+        folder = Path(self.path).parent
+        if not folder.exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None or not os.path.exists(self.path):
+            if connection is not None:
+                connection.close()
+                self._local.connection = None
+                raise StoreError(f"{self.description} was removed; put the configuration again")
+            connection = sqlite3.connect(
+                self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            self._local.connection = connection
+            self._connections.append(connection)
+        return connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            mend = {
+                "database is locked": "another process holds it; try again or raise --command-timeout",
+                "file is not a database": "it is another kind of file; choose another path",
+                "attempt to write a readonly database": "see its permissions",
+                "unable to open database file": "see the permissions of its folder",
+            }.get(str(error), "see the file and the space on its disk")
+            raise StoreError(f"{self.description}: {error}; {mend}") from None
+        except OSError as error:
+            raise StoreError(
+                f"{self.description}: {error.strerror}; see the permissions, or choose another --store"
+            ) from None
+
+
+class SqliteLease:
+    """A lease of the embedded store."""
+
+    def __init__(self, store: SqliteStore, lease: int, ttl: int) -> None:
+        self._store, self.id, self.ttl = store, lease, ttl
+
+    def refresh(self) -> bool:
+        return self._store.refresh(self.id, self.ttl)
+
+    def revoke(self) -> None:
+        self._store.end(self.id)
+
+
+class SqliteWatch:
+    """Looks at the history after each event of the file, and when a lease ends."""
+
+    def __init__(self, store: SqliteStore, prefix: str, revision: int) -> None:
+        self._store, self._prefix, self._revision = store, prefix, revision
+        self._closed = False
+        try:
+            # Before the first look, so that nothing falls in between.
+            self._events = FolderWatch(os.path.dirname(store.path))
+        except OSError as error:
+            raise StoreError(f"{store.description}: {error.strerror}") from None
+
+    def next(self, timeout: float) -> Changed | Progress | Compacted | None:
+        deadline = time.monotonic() + timeout
+        while not self._closed:
+            message = self._store.changes(self._prefix, self._revision)
+            if isinstance(message, Changed | Compacted):
+                if isinstance(message, Changed):
+                    self._revision = message.revision + 1
+                return message
+            # The history may have been compacted up to here by the time of the next look.
+            self._revision = max(self._revision, message.revision + 1)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._events.wait(max(0.0, min(left, SAFETY, self._store.deadline() + 0.001)))
+        return None
+
+    def close(self) -> None:
+        self._closed = True
+        self._events.wake()
+        self._events.close()
+
+
+def _range(prefix: str) -> tuple[str, str]:
+    return (prefix, prefix + _ALL) if prefix else (_FIRST, _ALL)
+
+
+def _now() -> float:
+    """Seconds since boot, the same for all processes of the host."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _meta(connection: sqlite3.Connection) -> tuple[int, int]:
+    found = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    return int(found["revision"]), int(found["compacted"])
+
+
+def _current(connection: sqlite3.Connection, key: str) -> int | None:
+    """The revision that wrote the key's present value; None when it has none."""
+    row = connection.execute(
+        "SELECT value, revision FROM kv WHERE key = ? ORDER BY revision DESC LIMIT 1", (key,)
+    ).fetchone()
+    return int(row[1]) if row and row[0] is not None else None
+
+
+def _advance(connection: sqlite3.Connection, revision: int) -> None:
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'revision'", (revision,))
+    if revision % COMPACT_EVERY == 0 and revision > KEEP:
+        _compact(connection, revision - KEEP)
+
+
+def _compact(connection: sqlite3.Connection, revision: int) -> None:
+    connection.execute(
+        "DELETE FROM kv WHERE revision <= ?1 AND (value IS NULL OR EXISTS"
+        " (SELECT 1 FROM kv AS newer WHERE newer.key = kv.key AND newer.revision > kv.revision AND newer.revision <= ?1))",
+        (revision,),
+    )
+    connection.execute("UPDATE meta SET value = max(value, ?) WHERE name = 'compacted'", (revision,))
+
+
+def _end_leases(connection: sqlite3.Connection, leases: Sequence[int]) -> None:
+    for lease in leases:
+        connection.execute("DELETE FROM lease WHERE id = ?", (lease,))
+        keys = connection.execute(
+            "SELECT key FROM kv WHERE lease = ?1 AND value IS NOT NULL AND revision ="
+            " (SELECT max(revision) FROM kv AS newest WHERE newest.key = kv.key)",
+            (lease,),
+        ).fetchall()
+        if keys:
+            revision = _meta(connection)[0] + 1
+            connection.executemany("INSERT INTO kv VALUES (?, ?, NULL, 0)", [(key, revision) for (key,) in keys])
+            _advance(connection, revision)
