@@ -40,7 +40,9 @@ def compare(name: str, target: float, runs: int, ours: Callable[[], float], peer
     """The two in turn, and the ratio of their medians."""
     pairs = [(ours(), peer()) for _ in range(runs)]
     mine, other = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"{name:34} {mine * 1e3:9.1f} ms {other * 1e3:9.1f} ms  {mine / other:6.2f} x  target {target:g} x", flush=True)
+    print(
+        f"{name:34} {mine * 1e3:9.1f} ms {other * 1e3:9.1f} ms  {mine / other:6.2f} x  target {target:g} x", flush=True
+    )
 
 
 def interfaces(count: int) -> list[dict[str, object]]:

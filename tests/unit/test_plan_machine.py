@@ -5,7 +5,6 @@ After every step: the plan applied makes observed equal desired, touches nothing
 
 from __future__ import annotations
 
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

@@ -269,6 +269,9 @@ class Agent:
         notify("STOPPING=1")
         log.info("the agent stops; links stay as they are")
         self.stop.set()
+        if self.settings.once:
+            # One thread at most is left, which only listens; the process ends now.
+            return
         if self.publisher:
             self.publisher.close(STOP_TIMEOUT)
         deadline = time.monotonic() + STOP_TIMEOUT

@@ -27,10 +27,65 @@ _PLAIN: dict[str, list[str]] = {
 _WITH_ARGUMENTS = {"-put": "put", "-get": "get", "-del": "del", "-dump": "dump"}
 _COUNTS = {"-put": (2, 2), "-get": (1, 1), "-del": (1, 1), "-dump": (0, 1)}
 _UNSUPPORTED = frozenset(
-    ["-ct", "-mt", "-dt", "-ce", "-me", "-de", "-cl", "-ml", "-dl", "-cvx", "-dvx", "-acl", "-dacl", "-cr", "-dr", "-txn", "-dtxn", "-cbd", "-dbd", "-aft", "-dft", "-aat", "-cxc", "-dxc", "-bfds", "-dbfds", "-bfdk", "-dbfdk", "-bfde", "-dbfde", "-bderr", "-clarp", "-dlarp", "-clrt", "-clrtdef", "-dlrt", "-appns", "-ef", "-df", "-stna", "-stnd"]
+    [
+        "-ct",
+        "-mt",
+        "-dt",
+        "-ce",
+        "-me",
+        "-de",
+        "-cl",
+        "-ml",
+        "-dl",
+        "-cvx",
+        "-dvx",
+        "-acl",
+        "-dacl",
+        "-cr",
+        "-dr",
+        "-txn",
+        "-dtxn",
+        "-cbd",
+        "-dbd",
+        "-aft",
+        "-dft",
+        "-aat",
+        "-cxc",
+        "-dxc",
+        "-bfds",
+        "-dbfds",
+        "-bfdk",
+        "-dbfdk",
+        "-bfde",
+        "-dbfde",
+        "-bderr",
+        "-clarp",
+        "-dlarp",
+        "-clrt",
+        "-clrtdef",
+        "-dlrt",
+        "-appns",
+        "-ef",
+        "-df",
+        "-stna",
+        "-stnd",
+    ]
 )
 _TAKES_VALUE = frozenset(
-    ["--store", "--endpoints", "--cacert", "--cert", "--key", "--user", "--password", "--command-timeout", "--config", "-l", "--label", "--color"]
+    [
+        "--store",
+        "--endpoints",
+        "--cacert",
+        "--cert",
+        "--key",
+        "--user",
+        "--password",
+        "--command-timeout",
+        "--config",
+        "-l",
+        "--label",
+        "--color",
+    ]
 )
 HELP = [
     ("[etcd-config-file] -put KEY FILE", "put; --raw for keys that no schema here knows"),

@@ -5,17 +5,25 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import struct
 import threading
+import time
 
-IN_MODIFY, IN_CREATE, IN_DELETE, IN_MOVED_TO = 0x2, 0x100, 0x200, 0x80
+IN_MODIFY, IN_CREATE, IN_DELETE, IN_MOVED_TO, IN_Q_OVERFLOW = 0x2, 0x100, 0x200, 0x80, 0x4000
 """sys/inotify.h"""
+_EVENT = struct.Struct("=iIII")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class FolderWatch:
-    """Waits for changes below one folder, or for `wake` from another thread. Raises OSError when it is not there."""
+    """Waits for changes of the files that start with `path`, or for `wake` from another thread.
 
-    def __init__(self, folder: str) -> None:
+    Raises OSError when their folder is not there.
+    """
+
+    def __init__(self, path: str) -> None:
+        folder, name = os.path.split(path)
+        self._name = os.fsencode(name)
         self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         mask = IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO
         if self._fd < 0 or _libc.inotify_add_watch(self._fd, os.fsencode(folder), mask) < 0:
@@ -31,9 +39,21 @@ class FolderWatch:
 
     def wait(self, timeout: float) -> None:
         """Return after a change, a wake-up, or `timeout` seconds."""
-        for fd, _ in self._poll.poll(timeout * 1000):
-            if fd == self._fd:
-                os.read(self._fd, 1 << 16)
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            ready = [fd for fd, _ in self._poll.poll(left * 1000)]
+            if self._event in ready or (self._fd in ready and self._concerned(os.read(self._fd, 1 << 16))):
+                return
+
+    def _concerned(self, events: bytes) -> bool:
+        """Whether any of these struct inotify_event is about our files; others live in the same folder."""
+        at = 0
+        while at < len(events):
+            _, mask, _, length = _EVENT.unpack_from(events, at)
+            if mask & IN_Q_OVERFLOW or events[at + _EVENT.size :].startswith(self._name):
+                return True
+            at += _EVENT.size + length
+        return False
 
     def wake(self) -> None:
         """Make the waiting thread return, now and from now on."""

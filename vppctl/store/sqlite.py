@@ -12,20 +12,18 @@ import sqlite3  # noqa: TID253 - the owner of this import
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vppctl.errors import ConflictError, StoreError
 from vppctl.store.base import Changed, Commit, Compacted, Delete, Entry, Guard, Listed, Operation, Progress, Put
-from vppctl.store.inotify import FolderWatch
 from vppctl.store.settings import StoreSettings
+from vppctl.store.sqlite_watch import SqliteWatch
 
 KEEP = 10_000
 """Revisions of history that a watch may resume from."""
 COMPACT_EVERY = 1_000
 """Commits between compactions."""
-SAFETY = 5.0
-"""Seconds after which a watcher looks even without an event."""
 _FIRST, _ALL = "", "\U0010ffff"
 
 _SCHEMA = """
@@ -35,7 +33,9 @@ CREATE TABLE IF NOT EXISTS kv (
     PRIMARY KEY (key, revision)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS kv_revision ON kv (revision);
-CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY, ttl INTEGER NOT NULL, deadline REAL NOT NULL, boot TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS lease (
+    id INTEGER PRIMARY KEY, ttl INTEGER NOT NULL, deadline REAL NOT NULL, boot TEXT NOT NULL
+);
 INSERT OR IGNORE INTO meta VALUES ('revision', 1), ('compacted', 0);
 """
 
@@ -136,7 +136,8 @@ class SqliteStore:
             if revision <= compacted:
                 return Compacted(compacted)
             rows = connection.execute(
-                "SELECT key, value, revision FROM kv WHERE revision >= ? AND key >= ? AND key < ? ORDER BY revision, key",
+                "SELECT key, value, revision FROM kv"
+                " WHERE revision >= ? AND key >= ? AND key < ? ORDER BY revision, key",
                 (revision, *_range(prefix)),
             ).fetchall()
         return Changed(newest, tuple(Entry(*row) for row in rows)) if rows else Progress(newest)
@@ -145,7 +146,7 @@ class SqliteStore:
         """Seconds until the next lease ends."""
         with self._errors():
             row = self._connection().execute("SELECT min(deadline) FROM lease").fetchone()
-        return float(row[0]) - _now() if row[0] is not None else SAFETY
+        return float(row[0]) - _now() if row[0] is not None else float("inf")
 
     def refresh(self, lease: int, ttl: int) -> bool:
         """Start a lease again, if it has not ended."""
@@ -185,7 +186,10 @@ class SqliteStore:
         folder = Path(self.path).parent
         if not folder.exists():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Only a file that is new: closing any descriptor of one that SQLite has open drops this process's locks on it
+        # (POSIX), and another process would take away the log under our feet.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -232,40 +236,6 @@ class SqliteLease:
 
     def revoke(self) -> None:
         self._store.end(self.id)
-
-
-class SqliteWatch:
-    """Looks at the history after each event of the file, and when a lease ends."""
-
-    def __init__(self, store: SqliteStore, prefix: str, revision: int) -> None:
-        self._store, self._prefix, self._revision = store, prefix, revision
-        self._closed = False
-        try:
-            # Before the first look, so that nothing falls in between.
-            self._events = FolderWatch(os.path.dirname(store.path))
-        except OSError as error:
-            raise StoreError(f"{store.description}: {error.strerror}") from None
-
-    def next(self, timeout: float) -> Changed | Progress | Compacted | None:
-        deadline = time.monotonic() + timeout
-        while not self._closed:
-            message = self._store.changes(self._prefix, self._revision)
-            if isinstance(message, Changed | Compacted):
-                if isinstance(message, Changed):
-                    self._revision = message.revision + 1
-                return message
-            # The history may have been compacted up to here by the time of the next look.
-            self._revision = max(self._revision, message.revision + 1)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            self._events.wait(max(0.0, min(left, SAFETY, self._store.deadline() + 0.001)))
-        return None
-
-    def close(self) -> None:
-        self._closed = True
-        self._events.wake()
-        self._events.close()
 
 
 def _range(prefix: str) -> tuple[str, str]:

@@ -1,0 +1,84 @@
+"""A real etcd for tests and measurements: on free loopback ports, with its data in a folder of the caller's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.netns import wait_until
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Etcd:
+    """One member; started by `with`, stopped at its end."""
+
+    def __init__(self, folder: Path, *options: str, scheme: str = "http") -> None:
+        self.folder, self.options, self.scheme = folder, options, scheme
+        self.port, self.peer_port = free_port(), free_port()
+        self.endpoint = f"127.0.0.1:{self.port}"
+        self.url = f"{scheme}://{self.endpoint}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Etcd:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        log = (self.folder / "etcd.log").open("ab")
+        self.process = subprocess.Popen(
+            [
+                "etcd",
+                f"--data-dir={self.folder / 'etcd'}",
+                f"--listen-client-urls={self.url}",
+                f"--advertise-client-urls={self.url}",
+                f"--listen-peer-urls=http://127.0.0.1:{self.peer_port}",
+                f"--initial-advertise-peer-urls=http://127.0.0.1:{self.peer_port}",
+                f"--initial-cluster=default=http://127.0.0.1:{self.peer_port}",
+                *self.options,
+            ],
+            stdout=log,
+            stderr=log,
+        )
+        log.close()
+        wait_until(self._listens, "etcd to listen", 20)
+
+    def _listens(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "etcd.log").read_text()[-2000:]
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return b"ready to serve client requests" in (self.folder / "etcd.log").read_bytes()
+        return False
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+            (self.folder / "etcd.log").write_bytes(b"")
+
+    def ctl(self, *arguments: str) -> str:
+        """Run etcdctl against this member."""
+        environment = {**os.environ, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": self.url}
+        result = subprocess.run(["etcdctl", *arguments], env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        return result.stdout

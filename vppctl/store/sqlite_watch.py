@@ -1,0 +1,60 @@
+"""The embedded store's watch: looks at the history after each event of the file, and when a lease ends."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from vppctl.errors import StoreError
+from vppctl.store.base import Changed, Compacted, Progress
+from vppctl.store.inotify import FolderWatch
+
+SAFETY = 5.0
+"""Seconds after which a watcher looks even without an event."""
+
+
+class History(Protocol):
+    """What a watch needs of the store."""
+
+    path: str
+    description: str
+
+    def changes(self, prefix: str, revision: int) -> Changed | Compacted | Progress:
+        """What happened from `revision` on; Progress when nothing did."""
+
+    def deadline(self) -> float:
+        """Seconds until the next lease ends."""
+
+
+class SqliteWatch:
+    """Looks at the history after each event of the file, and when a lease ends."""
+
+    def __init__(self, store: History, prefix: str, revision: int) -> None:
+        self._store, self._prefix, self._revision = store, prefix, revision
+        self._closed = False
+        try:
+            # Before the first look, so that nothing falls in between.
+            self._events = FolderWatch(store.path)
+        except OSError as error:
+            raise StoreError(f"{store.description}: {error.strerror}") from None
+
+    def next(self, timeout: float) -> Changed | Progress | Compacted | None:
+        deadline = time.monotonic() + timeout
+        while not self._closed:
+            message = self._store.changes(self._prefix, self._revision)
+            if isinstance(message, Changed | Compacted):
+                if isinstance(message, Changed):
+                    self._revision = message.revision + 1
+                return message
+            # The history may have been compacted up to here by the time of the next look.
+            self._revision = max(self._revision, message.revision + 1)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._events.wait(max(0.0, min(left, SAFETY, self._store.deadline() + 0.001)))
+        return None
+
+    def close(self) -> None:
+        self._closed = True
+        self._events.wake()
+        self._events.close()
