@@ -147,7 +147,12 @@ def bench(count: int, runs: int, path: Path) -> None:
         with agent():
             wait_for(count)
             names = [f"a{n}" for n in range(count)]
-            return timed(lambda: (quiet(VPPCTL, "del", *names), wait_for(0)))
+
+            def work() -> None:
+                quiet(VPPCTL, "del", *names)
+                wait_for(0)
+
+            return timed(work)
 
     def delete_by_ip() -> float:
         by_ip()

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 from tests.support.netns import wait_until
 
@@ -30,13 +30,11 @@ class Etcd:
         self.url = f"{scheme}://{self.endpoint}"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Etcd:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     def start(self) -> None:

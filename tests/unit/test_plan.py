@@ -308,7 +308,7 @@ def test_drift_is_repaired_in_place(setup: Setup) -> None:
     assert setup.plan()
     setup.kernel.change(link, mtu=1400, addresses=("10.9.9.9/8",), up=False, group=7)
     result = setup.plan()
-    assert [type(o) for o in result.settings][0] is SetLink
+    assert isinstance(result.settings[0], SetLink)
     setup.settle()
     assert (setup.link("a").index, setup.link("a").mtu, setup.link("a").group) == (link.index, 1500, link.group)
 

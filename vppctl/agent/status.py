@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from typing import Any
 from vppctl.errors import StoreError
 from vppctl.model.interface import Interface
 from vppctl.model.keys import agent_key, status_key
-from vppctl.reconcile.state import Condition, Link, Statistics
+from vppctl.reconcile.state import Condition, Link, State, Statistics
 from vppctl.store.base import Delete, Lease, Operation, Put, Store
 
 log = logging.getLogger("vppctl.agent.status")
@@ -29,6 +30,8 @@ REFRESH = 5.0
 """Seconds between refreshes of the lease: two may fail."""
 BACKOFF_LAST = 5.0
 """Seconds between attempts while the store is away, at most."""
+TOLD = 50
+"""Changes of one pass that are logged one by one."""
 BATCH = 100
 """Operations in one transaction; etcd takes 128."""
 
@@ -65,6 +68,7 @@ class Reports:
     """The newest report of every interface; `last_change` moves only when state or reason do."""
 
     current: dict[str, Report] = field(default_factory=dict)
+    moved: list[Condition] = field(default_factory=list)
 
     def update(self, condition: Condition, interface: Interface | None, retries: int) -> Report:
         """Take over a condition; returns its report."""
@@ -73,12 +77,22 @@ class Reports:
         changed = before["last_change"] if before and same else rfc3339()
         self.current[condition.name] = report(condition, interface, retries, changed)
         if not same:
-            _tell(condition)
+            self.moved.append(condition)
         return self.current[condition.name]
+
+    def tell(self) -> None:
+        """Log what has moved since the last time, one by one as long as that can be read."""
+        if len(self.moved) > TOLD:
+            states = Counter(str(condition.state) for condition in self.moved)
+            log.info("%d interfaces: %s", len(self.moved), ", ".join(f"{n} {state}" for state, n in states.items()))
+        for condition in self.moved:
+            if len(self.moved) <= TOLD or condition.state not in (State.APPLIED, State.PENDING):
+                _tell(condition)
+        self.moved.clear()
 
 
 def _tell(condition: Condition) -> None:
-    level = logging.INFO if condition.state in ("APPLIED", "PENDING") else logging.WARNING
+    level = logging.INFO if condition.state in (State.APPLIED, State.PENDING) else logging.WARNING
     detail = f" {condition.reason}: {condition.message}" if condition.reason else ""
     log.log(level, "%s %s%s", condition.name, condition.state, detail)
 

@@ -52,10 +52,7 @@ def load(sources: Sequence[str], label: str, key: ConfigKey | None = None) -> li
         for prefix, document in found:
             kind = key.kind if key else guess_kind(document)
             decoded = check(document, kind, key.name if key else None)
-            errors += [
-                f"{shown}: {prefix if problem.path else prefix[:-1]}{': ' if prefix and not problem.path else ''}{problem}"
-                for problem in decoded.problems
-            ]
+            errors += [_line(shown, prefix, problem) for problem in decoded.problems]
             if decoded.interface:
                 target = key or ConfigKey(label, kind, decoded.interface.name)
                 items.append(Item(shown, target, encode(decoded.interface)))
@@ -66,7 +63,7 @@ def load(sources: Sequence[str], label: str, key: ConfigKey | None = None) -> li
 
 
 def _line(source: str, prefix: str, problem: Problem) -> str:
-    """`FILE: interface[3].mtu: text`"""
+    """The whole error: `FILE: interface[3].mtu: text`."""
     path = prefix + problem.path if problem.path else prefix.rstrip(".")
     return f"{source}: {path}: {problem.text}" if path else f"{source}: {problem.text}"
 

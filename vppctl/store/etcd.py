@@ -226,7 +226,7 @@ def _operation(operation: Operation) -> Any:
 
 
 def range_end(prefix: str) -> bytes:
-    """The end of the range of all keys with this prefix; b"\\0" is the end of all keys."""
+    """The end of the range of all keys with this prefix; a zero octet stands for the end of all keys."""
     octets = prefix.encode().rstrip(b"\xff")
     return octets[:-1] + bytes((octets[-1] + 1,)) if octets else b"\0"
 

@@ -269,7 +269,8 @@ def _advance(connection: sqlite3.Connection, revision: int) -> None:
 def _compact(connection: sqlite3.Connection, revision: int) -> None:
     connection.execute(
         "DELETE FROM kv WHERE revision <= ?1 AND (value IS NULL OR EXISTS"
-        " (SELECT 1 FROM kv AS newer WHERE newer.key = kv.key AND newer.revision > kv.revision AND newer.revision <= ?1))",
+        " (SELECT 1 FROM kv AS newer"
+        " WHERE newer.key = kv.key AND newer.revision > kv.revision AND newer.revision <= ?1))",
         (revision,),
     )
     connection.execute("UPDATE meta SET value = max(value, ?) WHERE name = 'compacted'", (revision,))

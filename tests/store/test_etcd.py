@@ -1,0 +1,221 @@
+"""What only a server can do to us: restarts, silence, compaction, users, certificates."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.etcd import Etcd, free_port
+from tests.support.netns import wait_until
+from vppctl.errors import StoreError
+from vppctl.reconcile.mirror import Batch, Mirror
+from vppctl.store.base import Put, Store
+from vppctl.store.follow import follow
+from vppctl.store.settings import StoreSettings, open_store
+
+pytestmark = pytest.mark.etcd
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Etcd]:
+    with Etcd(tmp_path) as etcd:
+        yield etcd
+
+
+def settings(*servers: Etcd, **more: object) -> StoreSettings:
+    return replace(StoreSettings(tuple(s.endpoint for s in servers), timeout=2.0), **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store(server: Etcd) -> Iterator[Store]:
+    store = open_store(settings(server))
+    yield store
+    store.close()
+
+
+class Follower:
+    """A followed prefix, as the agent has it."""
+
+    def __init__(self, store: Store) -> None:
+        self.seen: dict[str, bytes | None] = {}
+        self.states: list[bool] = []
+        self.stop = threading.Event()
+        arguments = (store, "/", Mirror(), self.stop, self.deliver, lambda ready, _: self.states.append(ready))
+        self.thread = threading.Thread(target=follow, args=arguments)
+        self.thread.start()
+
+    def deliver(self, batch: Batch) -> None:
+        self.seen.update((entry.key, entry.value) for entry in batch.entries)
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+def test_nobody_there_is_one_line(tmp_path: Path) -> None:
+    store = open_store(StoreSettings((f"127.0.0.1:{free_port()}",), timeout=2.0))
+    with pytest.raises(StoreError, match="cannot reach etcd at|cannot reach etcd 127") as caught:
+        store.get("/a")
+    assert "\n" not in str(caught.value)
+    store.close()
+
+
+def test_following_survives_a_restart(server: Etcd, store: Store) -> None:
+    store.commit([Put("/a", b"1")])
+    follower = Follower(store)
+    wait_until(lambda: follower.seen == {"/a": b"1"}, "the list")
+    server.kill()
+    wait_until(lambda: follower.states[-1] is False, "the break to be noticed")
+    server.start()
+    server.ctl("put", "/b", "2")
+    wait_until(lambda: follower.seen.get("/b") == b"2", "what came after the restart", 20)
+    follower.end()
+
+
+def test_following_survives_compaction_while_away(server: Etcd, store: Store) -> None:
+    store.commit([Put("/a", b"1"), Put("/b", b"1")])
+    follower = Follower(store)
+    wait_until(lambda: len(follower.seen) == 2, "the list")
+    server.kill()
+    wait_until(lambda: follower.states[-1] is False, "the break to be noticed")
+    server.start()
+    with_own = open_store(settings(server))
+    for n in range(5):
+        revision = with_own.commit([Put("/a", b"%d" % n)]).revision
+    server.ctl("del", "/b")
+    server.ctl("compact", str(revision + 1))
+    wait_until(lambda: follower.seen == {"/a": b"4", "/b": None}, "changes and deletion", 20)
+    follower.end()
+    with_own.close()
+
+
+def test_a_silent_server_is_noticed_and_found_again(server: Etcd, store: Store) -> None:
+    store.commit([Put("/a", b"1")])
+    server.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreError, match="no answer within 2 s"):
+            store.get("/a")
+    finally:
+        server.signal(signal.SIGCONT)
+    wait_until(lambda: _there(store), "the server to answer again")
+
+
+def test_a_watch_notices_a_silent_server(server: Etcd, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vppctl.store.etcd_watch.SILENCE", 0.5)
+    follower = Follower(store)
+    wait_until(lambda: follower.states == [True], "the list")
+    server.signal(signal.SIGSTOP)
+    wait_until(lambda: follower.states[-1] is False, "the silence to be noticed", 20)
+    server.signal(signal.SIGCONT)
+    server.ctl("put", "/late", "1")
+    wait_until(lambda: follower.seen.get("/late") == b"1", "what came after the silence", 20)
+    follower.end()
+
+
+def test_a_wiped_store_is_listed_again(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    with Etcd(old) as server:
+        store = open_store(settings(server))
+        for n in range(20):
+            store.commit([Put("/a", b"%d" % n)])
+        follower = Follower(store)
+        wait_until(lambda: follower.seen == {"/a": b"19"}, "the list")
+        server.kill()
+        server.folder = new
+        server.start()
+        server.ctl("put", "/b", "1")
+        wait_until(lambda: follower.seen == {"/a": None, "/b": b"1"}, "the new content", 20)
+        follower.end()
+        store.close()
+
+
+def _there(store: Store) -> bool:
+    try:
+        return store.get("/a") is not None
+    except StoreError:
+        return False
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "silent"])
+def test_another_endpoint_takes_over(server: Etcd, tmp_path: Path, stop: signal.Signals) -> None:
+    folder = tmp_path / "second"
+    folder.mkdir()
+    with Etcd(folder) as second:
+        store = open_store(settings(server, second, timeout=4.0))
+        store.commit([Put("/a", b"1")])
+        server.signal(stop)
+        store.commit([Put("/a", b"2")])
+        assert "2" in second.ctl("get", "/a")
+        follower = Follower(store)
+        wait_until(lambda: follower.seen == {"/a": b"2"}, "the second endpoint to be followed")
+        follower.end()
+        store.close()
+
+
+def test_users(server: Etcd, store: Store) -> None:
+    server.ctl("user", "add", "root:secret1")
+    server.ctl("role", "add", "reader")
+    server.ctl("role", "grant-permission", "reader", "read", "/", "--prefix=true")
+    server.ctl("user", "add", "ann:secret2")
+    server.ctl("user", "grant-role", "ann", "reader")
+    server.ctl("user", "grant-role", "root", "root")
+    server.ctl("auth", "enable")
+    with pytest.raises(StoreError, match="it asks for a user; see --user"):
+        store.commit([Put("/a", b"1")])
+    ann = open_store(settings(server, user="ann", password="secret2"))
+    assert ann.list("/").entries == ()
+    with pytest.raises(StoreError, match="user 'ann' has no permission"):
+        ann.commit([Put("/a", b"1")])
+    watch = ann.watch("/", ann.list("/").revision + 1)
+    assert watch.next(0.2) is None
+    watch.close()
+    wrong = open_store(settings(server, user="ann", password="guess"))
+    with pytest.raises(StoreError, match="wrong name or password") as caught:
+        wrong.get("/a")
+    assert "guess" not in f"{caught.value}{settings(server, user='ann', password='guess')!r}"
+    for opened in (ann, wrong):
+        opened.close()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A CA, and a key and certificate for 127.0.0.1 that serve both sides."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "csr.pem", "-subj", "/CN=root")
+    (tmp_path / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+    sign = ["x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
+    openssl(*sign, "-out", "cert.pem", "-extfile", "ext")
+    return tmp_path
+
+
+def test_tls_with_client_certificates(certificates: Path) -> None:
+    ca, cert, key = (str(certificates / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    options = [f"--cert-file={cert}", f"--key-file={key}", f"--trusted-ca-file={ca}", "--client-cert-auth"]
+    folder = certificates / "data"
+    folder.mkdir()
+    with Etcd(folder, *options, scheme="https") as server:
+        good = open_store(settings(server, secure=True, cacert=ca, cert=cert, key=key))
+        good.commit([Put("/a", b"1")])
+        watch = good.watch("/", 2)
+        assert watch.next(5) is not None
+        watch.close()
+        bad = open_store(settings(server, secure=True, cacert=ca))
+        with pytest.raises(StoreError, match="cannot reach"):
+            bad.get("/a")
+        for opened in (good, bad):
+            opened.close()
+    with pytest.raises(StoreError, match="cannot be read"):
+        open_store(settings(server, secure=True, cacert="/nonexistent.pem"))

@@ -1,0 +1,102 @@
+"""What only a file can suffer: several processes, sudden death, permissions, other content."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.netns import wait_until
+from vppctl.errors import StoreError
+from vppctl.store.base import Put
+from vppctl.store.settings import open_store, parse_store_url
+
+WRITER = """
+import sys
+from vppctl.store.base import Put
+from vppctl.store.settings import open_store, parse_store_url
+store = open_store(parse_store_url(sys.argv[1]))
+n = 0
+while n < int(sys.argv[3]):
+    print(store.commit([Put(f"/{sys.argv[2]}/{n}", b"x"), Put(f"/{sys.argv[2]}-twin/{n}", b"x")]).revision, flush=True)
+    n += 1
+"""
+
+
+def writer(url: str, name: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, url, name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_share_it_without_losing_an_update(tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path}/store.db"
+    processes = [writer(url, str(n), 50) for n in range(4)]
+    revisions = [int(line) for process in processes for line in process.communicate(timeout=50)[0].split()]
+    assert len(set(revisions)) == 200
+    store = open_store(parse_store_url(url))
+    assert len(store.list("/").entries) == 400
+    store.close()
+
+
+def test_sudden_death_leaves_whole_transactions(tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path}/store.db"
+    process = writer(url, "a", 1_000_000)
+    assert process.stdout
+    for _ in range(20):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    store = open_store(parse_store_url(url))
+    assert len(store.list("/a/").entries) == len(store.list("/a-twin/").entries) >= 20
+    store.commit([Put("/after", b"1")])
+    store.close()
+
+
+def test_a_second_store_of_the_same_process_does_not_lose_the_first_ones_locks(tmp_path: Path) -> None:
+    """Once, opening it again dropped the POSIX locks; the next process to end then removed the log under us."""
+    url = f"sqlite:{tmp_path}/store.db"
+    first = open_store(parse_store_url(url))
+    watch = first.watch("/", first.list("/").revision + 1)
+    second = open_store(parse_store_url(url))
+    writer(url, "other", 1).communicate(timeout=20)
+    wait_until(lambda: watch.next(0.1), "what another process wrote")
+    for opened in (watch, first, second):
+        opened.close()
+
+
+def test_it_is_the_owners_alone(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        store = open_store(parse_store_url(f"sqlite:{tmp_path}/state/store.db"))
+        store.commit([Put("/a", b"secret")])
+    finally:
+        os.umask(old)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "state").iterdir()}
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"hello, this is no database at all" * 100, "file is not a database")], ids=["other file"]
+)
+def test_something_else_in_its_place(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "store.db").write_bytes(content)
+    with pytest.raises(StoreError, match=said) as caught:
+        open_store(parse_store_url(f"sqlite:{tmp_path}/store.db"))
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "store.db").read_bytes() == content
+
+
+def test_removed_under_us(tmp_path: Path) -> None:
+    store = open_store(parse_store_url(f"sqlite:{tmp_path}/store.db"))
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with pytest.raises(StoreError, match="was removed"):
+        store.get("/a")
+    store.close()
