@@ -118,31 +118,31 @@ def test_drift_is_repaired(vppctl: Vppctl) -> None:
     with Agent(vppctl):
         vppctl.put(*pair(ip_addresses=["10.0.0.1/24"]), wait=True)
         before = index("one", "a")
-        ip("-n", "one", "link", "set", "a", "mtu", "1400")
+        ip("-n", "one", "link", "set", "dev", "a", "mtu", "1400")
         ip("-n", "one", "addr", "del", "10.0.0.1/24", "dev", "a")
         ip("-n", "one", "addr", "add", "10.7.7.7/24", "dev", "a")
         wait_until(
             lambda: links("one")["a"]["mtu"] == 1500 and addresses("one", "a") == {"10.0.0.1/24"}, "repair in place"
         )
         assert index("one", "a") == before
-        ip("-n", "two", "link", "del", "b")
+        ip("-n", "two", "link", "del", "dev", "b")
         wait_until(lambda: "b" in links("two") and addresses("one", "a") == {"10.0.0.1/24"}, "the pair to return")
-        ip("-n", "two", "link", "set", "b", "down")
-        ip("-n", "two", "link", "set", "b", "name", "other")
+        ip("-n", "two", "link", "set", "dev", "b", "down")
+        ip("-n", "two", "link", "set", "dev", "b", "name", "other")
         wait_until(lambda: set(links("two")) == {"b"}, "the name to return")
 
 
 def test_what_is_not_ours_is_left_alone(vppctl: Vppctl) -> None:
     ip("netns", "add", "one")
-    ip("-n", "one", "link", "add", "a", "type", "dummy")
+    ip("-n", "one", "link", "add", "name", "a", "type", "bridge")
     ip("-n", "one", "link", "add", "other", "type", "veth", "peer", "name", "twin")
     before = {name: link["ifindex"] for name, link in links("one").items()}
     with Agent(vppctl):
         vppctl.put(*pair())
         report = vppctl.wait_state("a", "FAILED", "NameTaken")
-        assert "taken by a dummy" in report["message"]
+        assert "taken by a bridge" in report["message"]
         assert {name: link["ifindex"] for name, link in links("one").items()} == before
-        ip("-n", "one", "link", "del", "a")
+        ip("-n", "one", "link", "del", "dev", "a")
         vppctl.wait_state("a", "APPLIED")
     assert {"other", "twin"} < set(links("one"))
 

@@ -10,6 +10,7 @@ from tests.support.agent import Agent, Vppctl, veth
 from tests.support.etcd import Etcd
 from tests.support.netns import ip, links, wait_until
 
+SIDES = (("a", "b", "one"), ("b", "a", "two"))
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd]
 
 
@@ -19,11 +20,7 @@ def test_killed_in_the_middle_of_a_hundred_pairs(on_etcd: Vppctl, after: int) ->
     agent = Agent(on_etcd)
     with agent:
         for start in range(0, 100, 10):
-            batch = [
-                d
-                for n in names[start : start + 10]
-                for d in (veth(f"a{n}", f"b{n}", "one"), veth(f"b{n}", f"a{n}", "two"))
-            ]
+            batch = [veth(f"{a}{n}", f"{b}{n}", ns) for n in names[start : start + 10] for a, b, ns in SIDES]
             on_etcd.put(*batch)
             if start < after <= start + 10:
                 wait_until(lambda: len(links("one")) >= min(after, start + 1), "some pairs")  # noqa: B023 - used at once
@@ -40,7 +37,7 @@ def test_losing_the_store_changes_nothing(on_etcd: Vppctl, etcd: Etcd) -> None:
         before = links("one")["a"]["ifindex"]
         etcd.kill()
         wait_until(lambda: "cannot reach" in agent.log.read_text(), "the loss to be noticed")
-        ip("-n", "one", "link", "set", "a", "mtu", "1400")
+        ip("-n", "one", "link", "set", "dev", "a", "mtu", "1400")
         wait_until(lambda: links("one")["a"]["mtu"] == 1500, "drift to be repaired without a store")
         etcd.start()
         etcd.ctl("del", "/vnf-agent/vpp1/linux/config/v1/interface/b")

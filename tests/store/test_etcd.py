@@ -61,7 +61,7 @@ class Follower:
 
 def test_nobody_there_is_one_line(tmp_path: Path) -> None:
     store = open_store(StoreSettings((f"127.0.0.1:{free_port()}",), timeout=2.0))
-    with pytest.raises(StoreError, match="cannot reach etcd at|cannot reach etcd 127") as caught:
+    with pytest.raises(StoreError, match="cannot reach etcd 127") as caught:
         store.get("/a")
     assert "\n" not in str(caught.value)
     store.close()

@@ -64,9 +64,9 @@ def links(namespace: str = "") -> dict[str, dict[str, Any]]:
 
 
 def addresses(namespace: str, name: str) -> set[str]:
-    """The addresses of a link, without what the kernel adds by itself."""
+    """The addresses of a link, without the link-local ones that the kernel adds."""
     found = links(namespace).get(name, {}).get("addr_info", [])
-    return {f"{a['local']}/{a['prefixlen']}" for a in found if a.get("protocol") != "kernel_ll"}
+    return {f"{a['local']}/{a['prefixlen']}" for a in found if not a["local"].startswith("fe80:")}
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
