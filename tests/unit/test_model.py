@@ -177,10 +177,10 @@ def test_what_we_accept_the_schema_accepts(more: dict[str, Any]) -> None:
 names = st.from_regex(r"[a-z][a-z0-9]{0,10}", fullmatch=True)
 references = st.one_of(
     st.just(DEFAULT_NAMESPACE),
-    st.builds(NamespaceRef, st.just(NamespaceType.NAMED_NS), name=names),
-    st.builds(NamespaceRef, st.just(NamespaceType.PID_REF_NS), pid=st.integers(1, 2**22)),
-    st.builds(NamespaceRef, st.just(NamespaceType.MICROSERVICE_REF_NS), microservice=names),
-    st.builds(NamespaceRef, st.just(NamespaceType.FILE_REF_NS), filepath=names.map("/run/netns/{}".format)),
+    names.map(lambda name: NamespaceRef(NamespaceType.NAMED_NS, name=name)),
+    st.integers(1, 2**22).map(lambda pid: NamespaceRef(NamespaceType.PID_REF_NS, pid=pid)),
+    names.map(lambda label: NamespaceRef(NamespaceType.MICROSERVICE_REF_NS, microservice=label)),
+    names.map(lambda name: NamespaceRef(NamespaceType.FILE_REF_NS, filepath=f"/run/netns/{name}")),
 )
 interfaces = st.builds(
     Interface,
@@ -189,6 +189,8 @@ interfaces = st.builds(
     description=names,
     enabled=st.booleans(),
     mtu=st.sampled_from([0, 68, 1500, 65535]),
+    phys_address=st.sampled_from(["", "02:00:00:00:00:0a"]),
+    host_if_name=st.sampled_from(["", "eth7"]),
     ip_addresses=st.lists(st.ip_addresses().map(str), max_size=3, unique=True).map(tuple),
     namespace=references,
 )
@@ -199,7 +201,7 @@ def test_encoding_and_reading_back(interface: Interface) -> None:
     host = [a for a in interface.ip_addresses if "." in a and 1 <= int(a.split(".")[0]) < 224]
     interface = Interface(
         **{
-            **{f: getattr(interface, f) for f in Interface.__slots__},
+            **{f: getattr(interface, f) for f in Interface._fields},
             "ip_addresses": tuple(f"{a}/24" for a in host),
         }
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.support.simkernel import SimulatedKernel, netns
@@ -110,7 +108,7 @@ def test_either_side_deleted_removes_both_and_remembers_the_other(setup: Setup) 
 def test_peers_must_be_mutual(setup: Setup) -> None:
     setup.put(A, B)
     setup.settle()
-    setup.put(replace(B, peer="c"))
+    setup.put(B._replace(peer="c"))
     result = setup.settle()
     assert not setup.kernel.links
     assert result.conditions["a"].reason is Reason.PEER_MISMATCH
@@ -130,7 +128,7 @@ def test_changed_in_place(setup: Setup, change: dict[str, object]) -> None:
     setup.put(A, B)
     setup.settle()
     index = setup.link("a").index
-    setup.put(replace(A, **change))  # type: ignore[arg-type]
+    setup.put(A._replace(**change))  # type: ignore[arg-type]
     result = setup.plan()
     assert result.settings
     assert not result.deletes
@@ -148,7 +146,7 @@ def test_changed_by_creating_it_again(setup: Setup, change: dict[str, object]) -
     setup.put(A, B)
     setup.settle()
     index = setup.link("b").index
-    setup.put(replace(A, **change))  # type: ignore[arg-type]
+    setup.put(A._replace(**change))  # type: ignore[arg-type]
     setup.settle()
     assert len(setup.kernel.links) == 2
     assert setup.link("b").index != index
@@ -252,7 +250,7 @@ def test_an_invalid_document_freezes_its_pair(setup: Setup, policy: Policy) -> N
     setup.settle()
     before = dict(setup.kernel.links)
     setup.spoil("a")
-    setup.put(replace(B, mtu=9000))
+    setup.put(B._replace(mtu=9000))
     result = setup.plan(policy)
     assert not result
     assert setup.kernel.links == before
@@ -270,7 +268,7 @@ def test_a_frozen_pair_thaws_in_place(setup: Setup) -> None:
     setup.settle()
     index = setup.link("a").index
     setup.spoil("a")
-    setup.put(replace(A, mtu=9000))
+    setup.put(A._replace(mtu=9000))
     setup.settle()
     assert (setup.link("a").index, setup.link("a").mtu) == (index, 9000)
 
@@ -287,15 +285,15 @@ def test_two_interfaces_want_one_name(setup: Setup) -> None:
 
 
 def test_names_are_swapped(setup: Setup) -> None:
-    setup.put(A, B, replace(A, name="c", peer="d"), replace(B, name="d", peer="c"))
+    setup.put(A, B, A._replace(name="c", peer="d"), B._replace(name="d", peer="c"))
     setup.settle()
-    setup.put(replace(A, host_if_name="c"), replace(A, name="c", peer="d", host_if_name="a"))
+    setup.put(A._replace(host_if_name="c"), A._replace(name="c", peer="d", host_if_name="a"))
     result = setup.settle()
     assert {c.state for c in result.conditions.values()} == {State.APPLIED}
 
 
 def test_both_ends_of_one_pair_want_one_name(setup: Setup) -> None:
-    setup.put(replace(A, host_if_name="x"), replace(B, host_if_name="x", namespace=NS1))
+    setup.put(A._replace(host_if_name="x"), B._replace(host_if_name="x", namespace=NS1))
     assert {c.reason for c in setup.plan().conditions.values()} == {Reason.NAME_CONFLICT}
 
 
@@ -331,5 +329,5 @@ def test_deletes_gather_in_the_busiest_namespace(setup: Setup) -> None:
 
 def test_a_namespace_is_created_once_for_all_that_need_it(setup: Setup) -> None:
     setup.spaces[NS2] = Creatable("ns2")
-    setup.put(A, B, replace(A, name="c", peer="d"), replace(B, name="d", peer="c"))
+    setup.put(A, B, A._replace(name="c", peer="d"), B._replace(name="d", peer="c"))
     assert [(n.name, n.pairs) for n in setup.plan().namespaces] == [("ns2", (PAIR, PairId("c", "d")))]

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from vppctl.agent.memory import Memory
 from vppctl.linux.executor import Executor
@@ -31,8 +32,7 @@ ROUNDS = 6
 took away as a side effect (IPv6 addresses on link down), and verification, with some to spare."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What the operator chose about reconciling."""
 
     adopt: bool = False

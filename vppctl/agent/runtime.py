@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
+from typing import NamedTuple
 
 from vppctl.agent.health import notify
 from vppctl.agent.logs import set_up_logging
@@ -62,8 +63,7 @@ class AgentSettings:
     on_status: Callable[[list[Report]], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoreState:
+class StoreState(NamedTuple):
     """The store can be followed, or not, and why."""
 
     ready: bool

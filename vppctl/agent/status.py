@@ -59,7 +59,7 @@ def report(condition: Condition, interface: Interface | None, retries: int, chan
         "config_revision": condition.revision,
         "last_change": changed,
         "retries": retries,
-        "statistics": {name: getattr(statistics, name) for name in Statistics.__slots__},
+        "statistics": {name: getattr(statistics, name) for name in Statistics._fields},
     }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vppctl.errors import InvalidInputError
 from vppctl.model.document import Decoded, InvalidDocument, decode, documents, encode, guess_kind
@@ -13,8 +13,7 @@ from vppctl.model.keys import ConfigKey, Kind, config_key
 from vppctl.model.problem import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One interface to write."""
 
     source: str

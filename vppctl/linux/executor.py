@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -154,6 +152,9 @@ class Executor:
             for number, operation in deletes:
                 work(number, operation)
             return
+        # Not needed to start, and slow to load.
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(min(THREADS, len(deletes)), "delete") as pool:
             for future in [pool.submit(work, number, operation) for number, operation in deletes]:
                 future.result()
@@ -171,7 +172,7 @@ class Executor:
         with Rtnl(space) as rtnl:
             if len(operation.links) == 1:
                 return _first(operation, rtnl.batch([wire.delete_link(operation.links[0].index)]), (errno.ENODEV,))
-            group = DOOM_BASE | random.getrandbits(24)
+            group = DOOM_BASE | int.from_bytes(os.urandom(3), "big")
             answers = rtnl.batch([wire.set_link(link.index, group=group) for link in operation.links])
             answers += rtnl.batch([wire.delete_group(group)])
         return _first(operation, answers, (errno.ENODEV,))

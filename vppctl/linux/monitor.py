@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vppctl.linux import wire
 from vppctl.linux.nsids import NsidTable
@@ -35,8 +36,7 @@ class LinkChanged:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceGone:
+class NamespaceGone(NamedTuple):
     """A namespace has died."""
 
     netns: NetnsId

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -18,12 +19,13 @@ NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK = 11, 10, 12
 """Socket options, linux/netlink.h."""
 SO_RCVBUFFORCE = 33
 RECEIVE_BUFFER = 8 << 20
-"""Octets; an acknowledgement is charged about 1 KiB, an echo 2 KiB."""
-CHUNK = 400
+"""Octets; an error is charged about 1 KiB, an echo 2 KiB."""
+CHUNK = 2000
 """Messages sent before their answers are read: what comes back must fit into the receive buffer."""
 SEND_LIMIT = 128 << 10
 """Octets in one send(): below the default limit of the send buffer (net.core.wmem_default 208 KiB)."""
 DUMP_TRIES = 10
+_FLAGS_SEQUENCE = struct.Struct("=HI")
 
 
 @dataclass(slots=True)
@@ -72,39 +74,42 @@ class Rtnl:
                 return bodies
         raise OSError(errno.EINTR, "the dump was interrupted again and again")
 
-    def _number(self, message: bytes) -> tuple[int, bytes]:
+    def _number(self, message: bytes, flags: int = 0) -> tuple[int, bytes]:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        return self._sequence, message[:8] + wire.UINT.pack(self._sequence) + message[12:]
+        flags |= wire.HEADER.unpack_from(message)[2]
+        return self._sequence, message[:6] + _FLAGS_SEQUENCE.pack(flags, self._sequence) + message[12:]
 
     def _chunk(self, messages: Sequence[bytes]) -> list[Answer]:
-        waiting: dict[int, Answer] = {}
-        answers = []
+        """Only the last message asks for an acknowledgement: an error is told anyway, and an answer is told once."""
+        answers: dict[int, Answer] = {}
         parts: list[bytes] = []
         size = 0
-        for message in messages:
-            sequence, numbered = self._number(message)
-            answers.append(Answer())
-            waiting[sequence] = answers[-1]
+        for number, message in enumerate(messages, 1):
+            sequence, numbered = self._number(message, wire.NLM_F_ACK if number == len(messages) else 0)
+            answers[sequence] = Answer()
             if size + len(numbered) > SEND_LIMIT and parts:
                 self._socket.send(b"".join(parts))
                 parts, size = [], 0
             parts.append(numbered + b"\0" * (-len(numbered) & 3))
             size += len(parts[-1])
         self._socket.send(b"".join(parts))
-        while waiting:
-            self._collect(waiting)
-        return answers
+        while not self._collect(answers, self._sequence):
+            pass
+        return list(answers.values())
 
-    def _collect(self, waiting: dict[int, Answer]) -> None:
+    def _collect(self, answers: dict[int, Answer], last: int) -> bool:
+        """Take one datagram; True when the answer to the message with the number `last` was in it."""
+        done = False
         for kind, flags, sequence, _, body in wire.messages(self._socket.recv(1 << 18)):
-            answer = waiting.get(sequence)
+            answer = answers.get(sequence)
             if answer is None:
                 continue
             if kind == wire.NLMSG_ERROR:
                 answer.errno, answer.text = wire.error(body, flags)
-                del waiting[sequence]
+                done = done or sequence == last
             else:
                 answer.bodies = [*(answer.bodies or ()), (kind, body)]
+        return done
 
     def _dump(self, request: bytes) -> list[tuple[int, bytes]] | None:
         sequence, numbered = self._number(request)

@@ -89,7 +89,7 @@ def create_veth(first: bytes, second: bytes, *, up: bool) -> bytes:
     peer = attribute(VETH_INFO_PEER | NLA_F_NESTED, IFINFO.pack(0, 0, 0, 0, 0) + second)
     info = text(IFLA_INFO_KIND, "veth") + attribute(IFLA_INFO_DATA | NLA_F_NESTED, peer)
     body = IFINFO.pack(0, 0, 0, flags, flags) + first + attribute(IFLA_LINKINFO | NLA_F_NESTED, info)
-    return message(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO, body)
+    return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO, body)
 
 
 def end(name: str, mac: str, mtu: int, group: int, netns_fd: int) -> bytes:
@@ -123,18 +123,18 @@ def set_link(
         body += u32(IFLA_GROUP, group)
     if alias is not None:
         body += attribute(IFLA_IFALIAS, alias.encode())
-    return message(RTM_SETLINK, NLM_F_ACK, body)
+    return message(RTM_SETLINK, 0, body)
 
 
 def delete_link(index: int, nsid: int | None = None) -> bytes:
     """RTM_DELLINK of one link, here or in the namespace that has this id here."""
     target = b"" if nsid is None else i32(IFLA_TARGET_NETNSID, nsid)
-    return message(RTM_DELLINK, NLM_F_ACK, IFINFO.pack(0, 0, index, 0, 0) + target)
+    return message(RTM_DELLINK, 0, IFINFO.pack(0, 0, index, 0, 0) + target)
 
 
 def delete_group(group: int) -> bytes:
     """RTM_DELLINK of a whole link group."""
-    return message(RTM_DELLINK, NLM_F_ACK, IFINFO.pack(0, 0, 0, 0, 0) + u32(IFLA_GROUP, group))
+    return message(RTM_DELLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + u32(IFLA_GROUP, group))
 
 
 def address(kind: int, index: int, value: str) -> bytes:
@@ -142,7 +142,7 @@ def address(kind: int, index: int, value: str) -> bytes:
     host, _, prefix = value.partition("/")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     packed = socket.inet_pton(family, host)
-    flags = NLM_F_ACK | (NLM_F_CREATE | NLM_F_EXCL if kind == RTM_NEWADDR else 0)
+    flags = NLM_F_CREATE | NLM_F_EXCL if kind == RTM_NEWADDR else 0
     body = IFADDR.pack(family, int(prefix), 0, 0, index)
     return message(kind, flags, body + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed))
 
@@ -150,7 +150,7 @@ def address(kind: int, index: int, value: str) -> bytes:
 def get_link(name: str, nsid: int | None = None) -> bytes:
     """RTM_GETLINK of one link by name."""
     target = b"" if nsid is None else i32(IFLA_TARGET_NETNSID, nsid)
-    return message(RTM_GETLINK, NLM_F_ACK, IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + target)
+    return message(RTM_GETLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + target)
 
 
 def dump_links(*, kind: str = "", nsid: int | None = None) -> bytes:
@@ -173,12 +173,12 @@ def dump_addresses(index: int = 0, nsid: int | None = None) -> bytes:
 
 def new_nsid(fd: int) -> bytes:
     """RTM_NEWNSID: give the namespace behind `fd` an id of the kernel's choice in this namespace."""
-    return message(RTM_NEWNSID, NLM_F_ACK, b"\0\0\0\0" + i32(NETNSA_NSID, -1) + u32(NETNSA_FD, fd))
+    return message(RTM_NEWNSID, 0, b"\0\0\0\0" + i32(NETNSA_NSID, -1) + u32(NETNSA_FD, fd))
 
 
 def get_nsid(fd: int) -> bytes:
     """RTM_GETNSID: the id that the namespace behind `fd` has in this namespace."""
-    return message(RTM_GETNSID, NLM_F_ACK, b"\0\0\0\0" + u32(NETNSA_FD, fd))
+    return message(RTM_GETNSID, 0, b"\0\0\0\0" + u32(NETNSA_FD, fd))
 
 
 def dump_nsids(target: int) -> bytes:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vppctl.model import rules
 from vppctl.model.fields import MESSAGES
@@ -25,8 +24,7 @@ _MAX_SECRET = 24
 """Octets of a memif secret (VPP, memif.api)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """What a document says; `interface` is None exactly when there are problems."""
 
     interface: Interface | VppInterface | None

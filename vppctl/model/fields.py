@@ -7,20 +7,18 @@ otherwise does; a test holds it against the descriptors that protoc made.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vppctl.model.keys import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Enum:
+class Enum(NamedTuple):
     """The values of an enumeration by their names."""
 
     values: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """The fields of a message by their names, in the order of their numbers."""
 
     fields: Mapping[str, FieldType]

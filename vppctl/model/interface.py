@@ -6,8 +6,8 @@ Excluded: reading and writing documents (`document.py`), and the rules about val
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class NamespaceType(IntEnum):
@@ -26,8 +26,7 @@ class VppInterfaceType(IntEnum):
     AF_PACKET_INTERFACE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceRef:
+class NamespaceRef(NamedTuple):
     """A reference to a network namespace; all defaults: the agent's own."""
 
     type: NamespaceType = NamespaceType.PID_REF_NS
@@ -67,8 +66,7 @@ class NamespaceRef:
 DEFAULT_NAMESPACE = NamespaceRef()
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(NamedTuple):
     """One side of a VETH pair (LinuxInterfaces.Interface)."""
 
     name: str
@@ -93,8 +91,7 @@ class Interface:
         return self.host_if_name or self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Memif:
+class Memif(NamedTuple):
     """A shared memory interface between two VPPs (Interfaces.Interface.Memif); 0 and empty: VPP's default."""
 
     id: int = 0
@@ -108,8 +105,7 @@ class Memif:
     tx_queues: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class VppInterface:
+class VppInterface(NamedTuple):
     """An interface in VPP (Interfaces.Interface): AF_PACKET or memif."""
 
     name: str

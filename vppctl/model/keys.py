@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 ROOT = "/vnf-agent/"
 """Prefix of every key of every agent (ligato cn-infra, servicelabel)."""
@@ -16,8 +16,7 @@ class Kind(StrEnum):
     VPP = "vpp"
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigKey:
+class ConfigKey(NamedTuple):
     """The parts of a configuration key."""
 
     label: str

@@ -104,7 +104,7 @@ def _address(value: str) -> tuple[str, str]:
     """What is wrong with an `address/prefix`, and its canonical spelling."""
     host, slash, prefix = value.partition("/")
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.IPv6Address(host) if ":" in host else ipaddress.IPv4Address(host)
     except ValueError:
         return "is no IP address; write address/prefix, such as 192.168.22.1/24", ""
     bits = address.max_prefixlen
@@ -116,9 +116,9 @@ def _address(value: str) -> tuple[str, str]:
         return f"has a prefix length beyond {bits}; write 0 to {bits}", ""
     if getattr(address, "scope_id", None):
         return "has a zone; leave out what follows the '%'", ""
-    if address.is_multicast:
+    if address.packed[0] in (range(0xE0, 0xF0) if bits == 32 else (0xFF,)):
         return "is a multicast address; write one of a host", ""
-    if address.is_unspecified:
+    if not any(address.packed):
         return "is the unspecified address; write one of a host", ""
     return "", f"{address}/{int(prefix)}"
 

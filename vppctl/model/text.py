@@ -54,7 +54,9 @@ def parse(data: bytes, limit: int = MAX_FILE) -> Any:
     except ValueError:
         # int() refuses numbers of more than 4300 digits.
         raise _invalid("has a number that is too large; write one of at most 10 digits") from None
-    _bounded(value, "", 0)
+    # Only an escape makes a surrogate, and only brackets make depth: most documents need no walk.
+    if "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
+        _bounded(value, "", 0)
     return value
 
 

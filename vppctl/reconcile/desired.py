@@ -29,21 +29,19 @@ class DesiredState:
     _users: dict[NamespaceRef, set[str]] = field(default_factory=dict)
     _claims: dict[tuple[NetnsId, str], set[str]] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
+    _valid: dict[str, Interface] = field(default_factory=dict)
 
     def interface(self, name: str) -> Interface | None:
         """The valid configuration of this name, if there is one."""
-        configured = self.configured.get(name)
-        content = configured.content if configured else None
-        return content if isinstance(content, Interface) else None
+        return self._valid.get(name)
 
     def is_invalid(self, name: str) -> bool:
         """Whether the name is configured by a document with errors."""
-        configured = self.configured.get(name)
-        return configured is not None and not isinstance(configured.content, Interface)
+        return name in self.configured and name not in self._valid
 
     def pair_of(self, name: str) -> PairId:
         """The pair that this name belongs to; a name without a valid document is a pair with itself."""
-        interface = self.interface(name)
+        interface = self._valid.get(name)
         return PairId.of(name, interface.peer) if interface else PairId(name, name)
 
     def members(self, pair: PairId) -> list[str]:
@@ -127,7 +125,7 @@ class DesiredState:
         if name not in self.configured:
             return set()
         concerned = self._concerned(name)
-        interface = self.interface(name)
+        interface = self._valid.pop(name, None)
         if interface:
             self._release(interface)
             _discard(self._referrers, interface.peer, name)
@@ -137,6 +135,7 @@ class DesiredState:
         return concerned
 
     def _enter(self, interface: Interface) -> None:
+        self._valid[interface.name] = interface
         self._referrers.setdefault(interface.peer, set()).add(interface.name)
         self._users.setdefault(interface.namespace, set()).add(interface.name)
         self._lay_claim(interface)

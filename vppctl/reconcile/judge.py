@@ -5,15 +5,14 @@ Looks at the desired state and the namespaces alone; what the kernel says comes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vppctl.model.interface import Interface
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.state import Condition, Creatable, Invalid, NetnsId, PairId, Reason, State, Unavailable
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """Both sides are configured and point at each other, and both namespaces are there."""
 
     first: Interface
@@ -22,15 +21,13 @@ class Ready:
     second_at: tuple[NetnsId, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Awaiting:
+class Awaiting(NamedTuple):
     """All is there but for named namespaces that may be created."""
 
     namespaces: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(NamedTuple):
     """The pair cannot exist at present, for the reasons in `conditions`."""
 
     conditions: dict[str, Condition]

@@ -7,9 +7,8 @@ which tells the name. The group alone is there after a crash between creation an
 
 from __future__ import annotations
 
-import hashlib
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vppctl.reconcile.state import Link
 
@@ -20,8 +19,7 @@ GROUP_BASE = 0x76000000
 """Groups of ours are 0x76000000 to 0x76ffffff: far from the small numbers that people choose, below 2^31."""
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(NamedTuple):
     """The marks of one label."""
 
     label: str
@@ -43,7 +41,7 @@ class Marks:
             return alias
         room = ALIAS_LIMIT - 20
         head = f"vppctl:{self.label}".encode()[:room].decode(errors="ignore")
-        return f"{head}:#{hashlib.blake2s(name.encode(), digest_size=8).hexdigest()}"
+        return f"{head}:#{_digest(name, 8).hex()}"
 
     def owns(self, link: Link) -> bool:
         """Whether this label made the link; an alias that names another label outweighs the group."""
@@ -57,5 +55,11 @@ def stable_mac(label: str, name: str) -> str:
 
     Set when none is configured, so that nobody else (udev's MACAddressPolicy) sets one later.
     """
-    digest = hashlib.blake2s(f"{label}/{name}".encode(), digest_size=5).digest()
-    return ":".join(f"{octet:02x}" for octet in b"\x02" + digest)
+    return (b"\x02" + _digest(f"{label}/{name}", 5)).hex(":")
+
+
+def _digest(text: str, size: int) -> bytes:
+    # Loads OpenSSL, which those who configure every address never need.
+    import hashlib
+
+    return hashlib.blake2s(text.encode(), digest_size=size).digest()

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One key at one moment; `value` is None in a Changed message when the key was deleted."""
 
     key: str
@@ -21,38 +21,33 @@ class Entry:
     mod_revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """A full snapshot at `revision`."""
 
     revision: int
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(NamedTuple):
     """What whole transactions up to and including `revision` changed, in order."""
 
     revision: int
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """Nothing that this watch missed has happened up to and including `revision`."""
 
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Compacted:
+class Compacted(NamedTuple):
     """The revision asked for is gone; the oldest one left is `revision` (0: unknown)."""
 
     revision: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(NamedTuple):
     """The stream or the request failed."""
 
     message: str
@@ -61,23 +56,20 @@ class Broken:
 Message = Listed | Changed | Progress | Compacted | Broken
 
 
-@dataclass(frozen=True, slots=True)
-class ListRequest:
+class ListRequest(NamedTuple):
     """List everything; before that wait `delay` seconds."""
 
     delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class WatchRequest:
+class WatchRequest(NamedTuple):
     """Watch from `revision` on; before that wait `delay` seconds."""
 
     revision: int
     delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Changes to hand to the reconciler: per key the newest entry (value None: deleted).
 
     `full` says that this batch comes from a full list. The mirror has added a deletion for each key that was

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vppctl.reconcile.state import NetnsId, PairId
 
 
-@dataclass(frozen=True, slots=True)
-class CreateNamespace:
+class CreateNamespace(NamedTuple):
     """Make the named namespace, as `ip netns add` would."""
 
     name: str
     pairs: tuple[PairId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """One end of a VETH pair that is to be created, with everything that belongs on it."""
 
     netns: NetnsId
@@ -29,8 +28,7 @@ class End:
     addresses: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CreateVeth:
+class CreateVeth(NamedTuple):
     """Make a pair with both ends in their namespaces, marked, addressed and up as asked."""
 
     pair: PairId
@@ -47,8 +45,7 @@ class Doomed:
     pair: PairId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteLinks:
+class DeleteLinks(NamedTuple):
     """Remove these links of one namespace, their peers with them. One that is gone already counts as removed."""
 
     netns: NetnsId
@@ -96,8 +93,7 @@ Setting = SetLink | AddAddress | DelAddress
 Operation = CreateNamespace | CreateVeth | DeleteLinks | Setting
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why an operation did not work."""
 
     errno: int
@@ -108,8 +104,7 @@ class Failure:
     """False when trying again without a change cannot help."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of an operation; `failure` is None when it worked.
 
     DeleteLinks gives one outcome; its failure, if any, is of the first link that could not be removed.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from vppctl.model.interface import Interface
 from vppctl.reconcile.desired import DesiredState
@@ -34,8 +35,7 @@ DEFAULT_MTU = 1500
 Place = tuple[NetnsId, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What is special about this pass."""
 
     start: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from vppctl.model.interface import Interface
 from vppctl.model.problem import Problem
@@ -43,24 +44,21 @@ class Reason(StrEnum):
     INVALID_CONFIG = "InvalidConfig"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class NetnsId:
+class NetnsId(NamedTuple):
     """Identity of a network namespace: device and inode of its nsfs file (namespaces(7), ioctl_ns(2))."""
 
     dev: int
     ino: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unavailable:
+class Unavailable(NamedTuple):
     """A namespace that cannot be used at present."""
 
     reason: Reason
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Creatable:
+class Creatable(NamedTuple):
     """A named namespace that does not exist and may be created."""
 
     name: str
@@ -70,8 +68,7 @@ Resolution = NetnsId | Unavailable | Creatable
 """What a namespace reference leads to at present."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PairId:
+class PairId(NamedTuple):
     """A VETH pair by the logical names of its two sides, `first` < `second`; the unit of work."""
 
     first: str
@@ -83,15 +80,13 @@ class PairId:
         return cls(name, peer) if name <= peer else cls(peer, name)
 
 
-@dataclass(frozen=True, slots=True)
-class Invalid:
+class Invalid(NamedTuple):
     """A document that cannot be read as an interface."""
 
     problems: tuple[Problem, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Configured:
+class Configured(NamedTuple):
     """One key of the store: an interface or why it is none, and the revision that wrote it."""
 
     name: str
@@ -130,8 +125,7 @@ class Link:
     statistics: Statistics | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(NamedTuple):
     """Counters of a link since it was created (struct rtnl_link_stats64, linux/if_link.h)."""
 
     in_packets: int = 0
@@ -159,8 +153,7 @@ class ObservedState:
         return cls(links)
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """What is said about one configured interface."""
 
     name: str

@@ -9,8 +9,7 @@ committed from a revision on, in order, each transaction whole. Neighbours: `etc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vppctl.reconcile.mirror import Changed, Compacted, Entry, Listed, Progress
 
@@ -31,8 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """Write `value` under `key`; the key lives as long as `lease`, when one is given (0: for ever)."""
 
     key: str
@@ -40,8 +38,7 @@ class Put:
     lease: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Remove `key`; removing what is not there is no error."""
 
     key: str
@@ -50,16 +47,14 @@ class Delete:
 Operation = Put | Delete
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(NamedTuple):
     """The transaction goes through only while `key` was last changed at `mod_revision` (0: is absent)."""
 
     key: str
     mod_revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """A committed transaction: its revision, and how many keys its deletes removed."""
 
     revision: int
