@@ -47,6 +47,20 @@ def fresh() -> Iterator[None]:
         os.close(home)
 
 
+@contextlib.contextmanager
+def entered(name: str) -> Iterator[None]:
+    """The calling thread inside a named namespace. Raises FileNotFoundError."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    there = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.setns(there, CLONE_NEWNET))
+        yield
+    finally:
+        _check(_libc.setns(home, CLONE_NEWNET))
+        os.close(there)
+        os.close(home)
+
+
 def ip(*arguments: str) -> str:
     """Run iproute2's `ip`; raises with what it said when it fails."""
     result = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)

@@ -9,6 +9,7 @@ from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.state import NetnsId, ObservedState
 
 Place = tuple[NetnsId, str]
+Key = tuple[NetnsId, int]
 
 
 @dataclass(slots=True)
@@ -16,12 +17,15 @@ class Memory:
     """Kernel places and indexes by interface name. A hint about where to look, never about what is there."""
 
     places: dict[str, set[Place]] = field(default_factory=dict)
-    _names: dict[tuple[NetnsId, int], str] = field(default_factory=dict)
+    _names: dict[Key, str] = field(default_factory=dict)
+    _keys: dict[str, set[Key]] = field(default_factory=dict)
 
     def forget(self, names: Iterable[str]) -> None:
         """These are about to be looked at anew."""
         for name in names:
             self.places.pop(name, None)
+            for key in self._keys.pop(name, ()):
+                self._names.pop(key, None)
 
     def note(self, desired: DesiredState, observed: ObservedState) -> set[str]:
         """Remember every link of ours; returns the names they were made for."""
@@ -31,6 +35,7 @@ class Memory:
                 names.add(name := desired.owner(link))
                 self.places.setdefault(name, set()).add((link.netns, link.name))
                 self._names[link.netns, link.index] = name
+                self._keys.setdefault(name, set()).add((link.netns, link.index))
         return names
 
     def at(self, netns: NetnsId, index: int, name: str) -> set[str]:
@@ -44,12 +49,14 @@ class Memory:
 
     def leave(self, netns: NetnsId) -> set[str]:
         """The namespace is no more; returns the interfaces that had a link there."""
-        left = {key: name for key, name in self._names.items() if key[0] == netns}
-        for key, name in left.items():
-            del self._names[key]
+        left = {name for key, name in self._names.items() if key[0] == netns}
+        for name in left:
             places = {place for place in self.places.get(name, ()) if place[0] != netns}
+            keys = {key for key in self._keys.get(name, ()) if key[0] != netns}
+            self.forget([name])
             if places:
                 self.places[name] = places
-            else:
-                self.places.pop(name, None)
-        return set(left.values())
+            for key in keys:
+                self._names[key] = name
+                self._keys.setdefault(name, set()).add(key)
+        return left

@@ -94,6 +94,7 @@ def run(settings: AgentSettings) -> int:
     # What is loaded by now stays; and a pass over thousands of pairs makes many objects, but hardly any cycles.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    gc.enable()
     return Agent(settings).run()
 
 

@@ -5,6 +5,7 @@ Commands are loaded when they are used; the list of commands needs none of them,
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -144,6 +145,8 @@ def _complain(line: str) -> None:
 
 def main() -> None:
     """Entry point of `vppctl` and `vpp-agent-ctl`."""
+    # A command is over before there is anything to collect; what runs for long switches it on again.
+    gc.disable()
     code = run(sys.argv[1:], os.path.basename(sys.argv[0]) or "vppctl")
     try:
         sys.stdout.flush()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,9 +16,11 @@ from vppctl.errors import NotFoundError
 
 if TYPE_CHECKING:
     from vppctl.reconcile.mirror import Entry
+    from vppctl.store.base import Store
 
 STATUS_OUTPUT = click.Choice(["table", "wide", "json", "yaml", "name"])
 PROBLEMS = ("FAILED", "INVALID")
+Choose = Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]]
 
 
 @click.command("status")
@@ -35,30 +39,25 @@ def status_command(
       vppctl status
       vppctl status veth1 -o json
     """
-    from vppctl.cli.render import print_status
+    from vppctl.cli.render import print_change, print_status
+    from vppctl.model.keys import ROOT
 
     settings = Settings(options)
     store = settings.open_store()
     try:
-        revision, reports = _reports(store, settings.label)
-        chosen = _choose(reports, names, problems=problems)
+        reports = join(store.list(f"{ROOT}{settings.label}/").entries, settings.label)
+        choose = partial(_choose, names=names, problems=problems)
+        chosen = choose(reports)
         if missing := [name for name in names if name not in {r["name"] for r in reports}]:
             raise NotFoundError(
                 "\n".join(f"{name}: is not configured; 'vppctl list' shows what is" for name in missing)
             )
         print_status(chosen, output, settings.color)
         if watch:
-            _follow(store, settings, names, revision, {r["name"]: r for r in chosen}, output, problems=problems)
+            show = partial(print_change, output=output)
+            _follow(store, settings, {r["name"]: r for r in chosen}, choose, show)
     finally:
         store.close()
-
-
-def _reports(store: Any, label: str) -> tuple[int, list[dict[str, Any]]]:
-    """The report of each configured interface; what the agent has not reported says so."""
-    from vppctl.model.keys import ROOT
-
-    listed = store.list(f"{ROOT}{label}/")
-    return listed.revision, join(listed.entries, label)
 
 
 def join(entries: Sequence[Entry], label: str) -> list[dict[str, Any]]:
@@ -96,37 +95,43 @@ def _report(entry: Entry) -> dict[str, Any]:
     return {"name": name, "state": "UNKNOWN", "reason": "NotReported", "message": "the report cannot be read"}
 
 
-def _choose(reports: Sequence[dict[str, Any]], names: Sequence[str], *, problems: bool) -> list[dict[str, Any]]:
+def _choose(reports: Sequence[dict[str, Any]], *, names: Sequence[str], problems: bool) -> list[dict[str, Any]]:
     return [r for r in reports if (not names or r["name"] in names) and (not problems or r.get("state") in PROBLEMS)]
 
 
 def _follow(
-    store: Any,
-    settings: Settings,
-    names: Sequence[str],
-    revision: int,
-    shown: dict[str, dict[str, Any]],
-    output: str,
-    *,
-    problems: bool,
+    store: Store, settings: Settings, shown: dict[str, dict[str, Any]], choose: Choose, show: Callable[[Any], None]
 ) -> None:
-    """Print each report that is new or changed; through breaks of the store, until interrupted."""
-    from vppctl.cli.render import print_change
-    from vppctl.model.keys import ROOT
+    """Show each report that is new or changed; through breaks of the store, until interrupted."""
+    from threading import Event
 
-    prefix = f"{ROOT}{settings.label}/"
-    watch = store.watch(prefix, revision + 1)
-    while True:
-        if watch.next(60.0) is None:
-            continue
-        _, reports = _reports(store, settings.label)
-        now = {r["name"]: r for r in _choose(reports, names, problems=problems)}
+    from vppctl.model.keys import ROOT
+    from vppctl.reconcile.mirror import Batch, Mirror
+    from vppctl.store.follow import follow
+
+    view: dict[str, Entry] = {}
+
+    def deliver(batch: Batch) -> None:
+        nonlocal shown
+        for entry in batch.entries:
+            if entry.value is None:
+                view.pop(entry.key, None)
+            else:
+                view[entry.key] = entry
+        now = {r["name"]: r for r in choose(join(list(view.values()), settings.label))}
         for name, report in now.items():
             if _visible(shown.get(name)) != _visible(report):
-                print_change(report, output)
+                show(report)
         for name in shown.keys() - now.keys():
-            print_change({"name": name, "state": "ABSENT"}, output)
+            show({"name": name, "state": "ABSENT"})
         shown = now
+
+    def on_state(_ready: bool, error: str) -> None:
+        if error:
+            click.echo(f"{error}; trying again", err=True)
+
+    gc.enable()
+    follow(store, f"{ROOT}{settings.label}/", Mirror(), Event(), deliver, on_state)
 
 
 def _visible(report: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -73,6 +74,7 @@ def _wait(store: Store, keys: Sequence[ConfigKey], seconds: float, problem: Call
     labels = {key.label for key in keys}
     prefix = f"{ROOT}{labels.pop()}/" if len(labels) == 1 else ROOT
     view: View = {}
+    gc.enable()
     while True:
         for view in _views(store, prefix, deadline):
             if not any(problem(view, key) for key in keys):

@@ -48,6 +48,11 @@ class _Step:
     fine: tuple[int, ...] = ()
 
 
+Steps = dict[tuple[int, NetnsId], list[_Step]]
+LINKS, ADDRESSES = 0, 1
+"""Turns: all links before all addresses, since a link that goes up makes the kernel walk all routes there are."""
+
+
 class Executor:
     """Stateless but for the namespace ids, by which it reaches namespaces that have lost their names."""
 
@@ -57,7 +62,7 @@ class Executor:
     def execute(self, operations: Sequence[Operation], spaces: Mapping[NetnsId, Netns]) -> list[Outcome]:
         """Do the operations of one stage, which do not depend on each other; outcomes come in their order."""
         failures: dict[int, Failure] = {}
-        steps: dict[NetnsId, list[_Step]] = {}
+        steps: Steps = {}
         creates: list[tuple[int, CreateVeth]] = []
         deletes: list[tuple[int, DeleteLinks]] = []
         for number, operation in enumerate(operations):
@@ -68,14 +73,16 @@ class Executor:
                     creates.append((number, operation))
                 case DeleteLinks():
                     deletes.append((number, operation))
-                case SetLink() | AddAddress() | DelAddress():
-                    steps.setdefault(operation.netns, []).append(_setting(number, operation))
+                case SetLink():
+                    steps.setdefault((LINKS, operation.netns), []).append(_setting(number, operation))
+                case AddAddress() | DelAddress():
+                    steps.setdefault((ADDRESSES, operation.netns), []).append(_setting(number, operation))
                 case _:
                     assert_never(operation)
         self._create(creates, spaces, steps, failures)
         self._delete(deletes, spaces, failures)
-        for netns, batch in steps.items():
-            _run(batch, spaces.get(netns), failures)
+        for turn in sorted(steps):
+            _run(steps[turn], spaces.get(turn[1]), failures)
         return [Outcome(operation, failures.get(number)) for number, operation in enumerate(operations)]
 
     # Creating
@@ -84,7 +91,7 @@ class Executor:
         self,
         creates: Sequence[tuple[int, CreateVeth]],
         spaces: Mapping[NetnsId, Netns],
-        steps: dict[NetnsId, list[_Step]],
+        steps: Steps,
         failures: dict[int, Failure],
     ) -> None:
         """Make the pairs, and add to `steps` what cannot go into the creating message."""
@@ -116,7 +123,7 @@ class Executor:
         create: CreateVeth,
         answer: Answer,
         spaces: Mapping[NetnsId, Netns],
-        steps: dict[NetnsId, list[_Step]],
+        steps: Steps,
         failures: dict[int, Failure],
     ) -> None:
         indexes = _echoed(answer) or _looked_up(create, spaces)
@@ -124,13 +131,14 @@ class Executor:
             failures[number] = Failure(errno.ENODEV, f"{_at(create.first, spaces)} vanished while it was being made")
             return
         for end, index, is_peer in ((create.first, indexes[0], False), (create.second, indexes[1], True)):
-            batch = steps.setdefault(end.netns, [])
             up = True if is_peer and end.up else None
             what = f"bring up {_at(end, spaces)}" if up else f"mark {_at(end, spaces)}"
-            batch.append(_Step(number, wire.set_link(index, up=up, alias=end.alias), what))
+            step = _Step(number, wire.set_link(index, up=up, alias=end.alias), what)
+            steps.setdefault((LINKS, end.netns), []).append(step)
             for address in end.addresses:
                 message = wire.address(wire.RTM_NEWADDR, index, address)
-                batch.append(_Step(number, message, f"add {address} to {_at(end, spaces)}", (errno.EEXIST,)))
+                step = _Step(number, message, f"add {address} to {_at(end, spaces)}", (errno.EEXIST,))
+                steps.setdefault((ADDRESSES, end.netns), []).append(step)
 
     # Deleting
 

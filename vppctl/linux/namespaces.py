@@ -165,7 +165,9 @@ def _open(path: str, description: str) -> Netns | Unavailable:
         return Unavailable(Reason.NAMESPACE_FORBIDDEN, f"{path} {why}")
     if is_netns(fd):
         return Netns(fd, description)
-    empty = stat.S_ISREG(os.fstat(fd).st_mode) and os.fstat(fd).st_size == 0
+    info = os.fstat(fd)
+    # A namespace of another kind is an empty file, too, but not one to mount on.
+    empty = stat.S_ISREG(info.st_mode) and info.st_size == 0 and not _is_nsfs(fd)
     os.close(fd)
     reason = Reason.NAMESPACE_NOT_FOUND if empty else Reason.NAMESPACE_FORBIDDEN
     return Unavailable(reason, f"{path} is not a network namespace")
@@ -179,13 +181,15 @@ class _Statfs(ctypes.Structure):
 
 def is_netns(fd: int) -> bool:
     """Whether the descriptor is of a network namespace and nothing else."""
-    info = _Statfs()
-    if _libc.fstatfs(fd, ctypes.byref(info)) != 0 or info.type != NSFS_MAGIC:
-        return False
     try:
-        return fcntl.ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET
+        return _is_nsfs(fd) and fcntl.ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET
     except OSError:
         return False
+
+
+def _is_nsfs(fd: int) -> bool:
+    info = _Statfs()
+    return bool(_libc.fstatfs(fd, ctypes.byref(info)) == 0 and info.type == NSFS_MAGIC)
 
 
 def create_named(name: str) -> None:

@@ -1,0 +1,210 @@
+"""Small pure parts by cases: old spellings, settings and their precedence, the mirror, the backlog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vppctl.cli.legacy import translate
+from vppctl.cli.settings import Settings, duration
+from vppctl.errors import InvalidInputError, UsageError
+from vppctl.reconcile.backlog import BACKOFF_FIRST, BACKOFF_LAST, Backlog
+from vppctl.reconcile.mirror import (
+    Batch,
+    Broken,
+    Changed,
+    Compacted,
+    Entry,
+    Listed,
+    ListRequest,
+    Mirror,
+    Progress,
+    WatchRequest,
+)
+from vppctl.reconcile.state import PairId
+
+KEY = "/vnf-agent/vpp1/linux/config/v1/interface/veth1"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (f"-put {KEY} json/veth1.json", f"put {KEY} json/veth1.json"),
+        (f"/etc/etcd.conf -put {KEY} veth1.json", f"--config /etc/etcd.conf put {KEY} veth1.json"),
+        (f"-put {KEY} -", f"put {KEY} -"),
+        (f"-put {KEY} x.json --raw", f"put {KEY} x.json --raw"),
+        (f"-get {KEY}", f"get {KEY}"),
+        (f"etcd.conf -del {KEY}", f"--config etcd.conf del {KEY}"),
+        ("-dump", "dump"),
+        (f"-dump {KEY}", f"dump {KEY}"),
+        ("-list", "list"),
+        ("-ps", "status"),
+        ("-ierr", "status --problems"),
+        ("-cvth1", "preset put veth1"),
+        ("etcd.conf -cvth2", "--config etcd.conf preset put veth2"),
+        ("-dvth1", "preset del veth1"),
+        ("-caf", "preset put afpacket1"),
+        ("-maf", "preset put afpacket1"),
+        ("-daf", "preset del afpacket1"),
+        ("-cms", "preset put memif2"),
+        ("-l my-agent -cvth1", "-l my-agent preset put veth1"),
+        ("--store=embedded --label x -list", "--store=embedded --label x list"),
+        ("put json/veth1.json", "put json/veth1.json"),
+        ("-l x put -", "-l x put -"),
+        ("--help", "--help"),
+        ("-h", "-h"),
+        ("get -list", "--config get list"),
+        ("", ""),
+    ],
+)
+def test_old_spellings_become_ours(old: str, new: str) -> None:
+    assert translate(old.split()) == new.split()
+
+
+@pytest.mark.parametrize(
+    ("old", "said"),
+    [
+        (f"-put {KEY}", "-put takes KEY and FILE"),
+        ("-get", "-get takes one KEY"),
+        ("-dump a b", "-dump takes at most one KEY"),
+        ("-cvth1 x", "-cvth1 takes no arguments, but there is 'x'"),
+        ("-ct", "-ct is not supported; write the JSON to a file and use 'put --raw KEY FILE'"),
+    ],
+)
+def test_old_spellings_used_wrongly(old: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said.replace("(", r"\(")):
+        translate(old.split())
+
+
+FILE = "endpoints: ['file:1']\noperation-timeout: 3000000000\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "endpoints"),
+    [
+        ({}, {}, ("file:1",)),
+        ({}, {"ETCD_ENDPOINTS": "ligato:2"}, ("ligato:2",)),
+        ({}, {"ETCDV3_ENDPOINTS": "ligato:2", "ETCDCTL_ENDPOINTS": "ctl:3,ctl:4"}, ("ctl:3", "ctl:4")),
+        ({}, {"ETCDCTL_ENDPOINTS": "ctl:3", "VPPCTL_STORE": "etcd://ours:5"}, ("ours:5",)),
+        ({"endpoints": "option:6"}, {"VPPCTL_STORE": "etcd://ours:5"}, ("option:6",)),
+        ({"store": "etcd://a,[::1]:7"}, {"ETCDCTL_ENDPOINTS": "ctl:3"}, ("a:2379", "[::1]:7")),
+        ({"store": "embedded"}, {"ETCDCTL_ENDPOINTS": "ctl:3"}, ()),
+        ({}, {"ETCDCTL_ENDPOINTS": "http://ctl:3/"}, ("ctl:3",)),
+    ],
+)
+def test_the_nearest_source_wins(
+    tmp_path: Path, options: dict[str, str], environment: dict[str, str], endpoints: tuple[str, ...]
+) -> None:
+    file = tmp_path / "etcd.conf"
+    file.write_text(FILE)
+    found = Settings(options, {"ETCDV3_CONFIG": str(file), **environment}).store()
+    assert found.endpoints == endpoints
+    assert bool(found.path) == (not endpoints)
+    assert found.timeout == 3.0
+
+
+def test_defaults_and_users() -> None:
+    found = Settings({}, {}).store()
+    assert (found.endpoints, found.timeout, found.secure) == (("127.0.0.1:2379",), 5.0, False)
+    found = Settings({"user": "root:secret"}, {"ETCDCTL_PASSWORD": "other"}).store()
+    assert (found.user, found.password) == ("root", "secret")
+    assert "secret" not in repr(found)
+    assert Settings({}, {"ETCDCTL_CACERT": "/ca"}).store().secure
+    assert Settings({}, {"MICROSERVICE_LABEL": "a"}).label == "a"
+    assert Settings({}, {"MICROSERVICE_LABEL": "a", "VPPCTL_LABEL": "b"}).label == "b"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[1]", "is no mapping"),
+        ("a: [", "is no YAML"),
+        ("insecure-skip-tls-verify: true", "insecure-skip-tls-verify: is not supported"),
+    ],
+)
+def test_a_bad_config_file_is_named(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "etcd.conf"
+    file.write_text(content)
+    with pytest.raises(InvalidInputError, match=said):
+        Settings({"config": str(file)}, {})
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5s", 5), ("500ms", 0.5), ("1m30s", 90), ("2", 2), ("1.5", 1.5)])
+def test_times(text: str, seconds: float) -> None:
+    assert duration(text, "--timeout") == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "0", "5 s", "1h1", "nan", "9999999h"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        duration(text, "--timeout")
+
+
+def entry(key: str, revision: int, value: bytes | None = b"x") -> Entry:
+    return Entry(key, value, revision)
+
+
+def test_the_mirror_lists_then_watches_and_hides_repeats() -> None:
+    mirror = Mirror()
+    assert mirror.request() == ListRequest()
+    batch = mirror.feed(Listed(7, (entry("a", 3), entry("b", 5))))
+    assert batch == Batch(7, (entry("a", 3), entry("b", 5)), full=True)
+    assert mirror.request() == WatchRequest(8)
+    assert mirror.feed(Changed(8, (entry("a", 8, None), entry("c", 8)))) == Batch(
+        8, (entry("a", 8, None), entry("c", 8))
+    )
+    assert mirror.feed(Changed(8, (entry("c", 8),))) is None
+    assert mirror.known == {"b": 5, "c": 8}
+    assert mirror.feed(Progress(20)) is None
+    assert mirror.request() == WatchRequest(21)
+
+
+def test_after_a_break_the_mirror_goes_on_and_after_a_compaction_it_lists() -> None:
+    mirror = Mirror()
+    mirror.feed(Listed(7, (entry("a", 3), entry("b", 5))))
+    mirror.feed(Broken("away"))
+    assert (mirror.ready, mirror.error) == (False, "away")
+    assert mirror.request() == WatchRequest(8, 0.1)
+    mirror.feed(Broken("away"))
+    assert mirror.request() == WatchRequest(8, 0.2)
+    mirror.feed(Compacted())
+    assert isinstance(mirror.request(), ListRequest)
+    assert mirror.feed(Listed(9, (entry("b", 5), entry("c", 9)))) == Batch(
+        9, (entry("a", 9, None), entry("c", 9)), full=True
+    )
+    assert (mirror.ready, mirror.request()) == (True, WatchRequest(10))
+
+
+def test_a_store_that_counts_anew_is_listed_whole() -> None:
+    mirror = Mirror()
+    mirror.feed(Listed(90, (entry("a", 3), entry("b", 5))))
+    mirror.feed(Progress(2))
+    assert isinstance(mirror.request(), ListRequest)
+    assert mirror.feed(Listed(4, (entry("a", 3),))) == Batch(4, (entry("b", 4, None), entry("a", 3)), full=True)
+
+
+def test_the_backlog_forgets_duplicates_and_comes_back_later_and_later() -> None:
+    backlog, pair, other = Backlog(), PairId("a", "b"), PairId("c", "d")
+    backlog.add([pair, pair, other])
+    assert backlog.wait(0.0) == 0.0
+    assert backlog.due(0.0) == {pair, other}
+    assert (backlog.due(0.0), backlog.wait(0.0)) == (set(), None)
+    now, pauses = 0.0, []
+    for _ in range(12):
+        backlog.failed(pair, now)
+        wait = backlog.wait(now)
+        assert wait is not None
+        assert backlog.due(now + wait - 0.01) == set()
+        now += wait
+        assert backlog.due(now) == {pair}
+        pauses.append(wait)
+    assert pauses[0] == BACKOFF_FIRST
+    assert pauses[-1] == BACKOFF_LAST
+    assert sorted(pauses) == pauses
+    assert backlog.retries(pair) == 12
+    backlog.succeeded(pair)
+    assert (backlog.retries(pair), backlog.wait(now)) == (0, None)
+    backlog.soon([pair], now, 0.5)
+    backlog.soon([pair], now, 0.1)
+    assert backlog.wait(now) == pytest.approx(0.1)
