@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import subprocess
@@ -26,7 +27,12 @@ def _check(result: int) -> None:
 def isolate() -> None:
     """Move this process, before it has threads, into mount and network namespaces of its own."""
     _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWNET))
-    _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+    try:
+        _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+    except OSError as error:
+        # In a chroot "/" is no mount point; what is mounted below stays below the chroot either way.
+        if error.errno != errno.EINVAL:
+            raise
     Path("/run/netns").mkdir(parents=True, exist_ok=True)
     _check(_libc.mount(b"tmpfs", b"/run/netns", b"tmpfs", 0, b"mode=0755"))
     ip("link", "set", "lo", "up")
