@@ -16,7 +16,7 @@ def pytest_configure(config: pytest.Config) -> None:
         netns.isolate()
     for name in list(os.environ):
         # Nothing of the caller's own set-up reaches a test.
-        if name.startswith(("VPPCTL_", "ETCD")) or name in ("MICROSERVICE_LABEL", "NO_COLOR", "FORCE_COLOR"):
+        if name.startswith(("VPPCTL_", "ETCD", "DOCKER_")) or name in ("MICROSERVICE_LABEL", "NO_COLOR", "FORCE_COLOR"):
             del os.environ[name]
 
 
@@ -26,6 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs root"))
         if item.get_closest_marker("etcd") and not shutil.which("etcd"):
             item.add_marker(pytest.mark.skip(reason="needs the program etcd (Debian: etcd-server)"))
+        if item.get_closest_marker("docker") and not (shutil.which("dockerd") and shutil.which("busybox")):
+            item.add_marker(pytest.mark.skip(reason="needs dockerd and busybox (Debian: docker.io, busybox-static)"))
 
 
 @pytest.fixture(autouse=True)

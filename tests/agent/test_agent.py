@@ -105,6 +105,28 @@ def test_disable_and_enable_keeps_ipv6(vppctl: Vppctl) -> None:
         assert addresses("one", "a") == {"2001:db8::1/64"}
 
 
+def test_an_ipv6_address_where_ipv6_is_off(vppctl: Vppctl) -> None:
+    ip("netns", "add", "one")
+    subprocess.run(
+        [
+            "ip",
+            "netns",
+            "exec",
+            "one",
+            "sysctl",
+            "-qw",
+            "net.ipv6.conf.all.disable_ipv6=1",
+            "net.ipv6.conf.default.disable_ipv6=1",
+        ],
+        check=True,
+    )
+    with Agent(vppctl):
+        vppctl.put(veth("a", "b", "one", ip_addresses=["2001:db8::1/64"]), veth("b", "a", "two"), wait=True)
+        assert addresses("one", "a") == {"2001:db8::1/64"}
+        vppctl.put(veth("a", "b", "one", ip_addresses=["2001:db8::2/64"]), veth("b", "a", "two"), wait=True)
+        assert addresses("one", "a") == {"2001:db8::2/64"}
+
+
 def test_a_change_of_name_or_namespace_makes_it_again(vppctl: Vppctl) -> None:
     with Agent(vppctl):
         vppctl.put(*pair(), wait=True)
@@ -112,6 +134,21 @@ def test_a_change_of_name_or_namespace_makes_it_again(vppctl: Vppctl) -> None:
         assert set(links("one")) == {"eth7"}
         vppctl.put(veth("a", "b", "three"), wait=True)
         assert (set(links("one")), set(links("three"))) == (set(), {"a"})
+
+
+def test_describe_tells_everything(vppctl: Vppctl) -> None:
+    assert vppctl.run("describe", "a").returncode == 3
+    with Agent(vppctl):
+        vppctl.put(*pair(), wait=True)
+        shown = dict(line.split(":", 1) for line in vppctl("describe", "a").split("Configuration:")[0].splitlines())
+        assert shown["State"].split()[0] == "APPLIED"
+        assert shown["Link"].strip() == f"a, index {index('one', 'a')}"
+        assert shown["MAC"].strip() == links("one")["a"]["address"]
+        assert "packets" in shown["Received"]
+        found = json.loads(vppctl("describe", "/vnf-agent/vpp1/linux/config/v1/interface/a", "-o", "json"))
+        assert found["configuration"]["name"] == found["status"]["name"] == "a"
+        vppctl("del", "b", "--wait")
+        assert "PeerNotConfigured" in vppctl("describe", "a")
 
 
 def test_drift_is_repaired(vppctl: Vppctl) -> None:
@@ -145,82 +182,6 @@ def test_what_is_not_ours_is_left_alone(vppctl: Vppctl) -> None:
         ip("-n", "one", "link", "del", "dev", "a")
         vppctl.wait_state("a", "APPLIED")
     assert {"other", "twin"} < set(links("one"))
-
-
-def test_named_namespaces_deleted_and_back(vppctl: Vppctl) -> None:
-    with Agent(vppctl, "--no-create-namespaces"):
-        vppctl.put(*pair())
-        vppctl.wait_state("a", "PENDING", "NamespaceNotFound")
-        ip("netns", "add", "one")
-        ip("netns", "add", "two")
-        vppctl.wait_state("a", "APPLIED")
-        ip("netns", "del", "two")
-        vppctl.wait_state("b", "PENDING", "NamespaceNotFound")
-        wait_until(lambda: not links("one"), "the other end to go")
-        ip("netns", "add", "two")
-        vppctl.wait_state("b", "APPLIED")
-        assert set(links("two")) == {"b"}
-
-
-def test_a_namespace_that_lost_its_name_keeps_no_link(vppctl: Vppctl) -> None:
-    ip("netns", "add", "one")
-    ip("netns", "add", "two")
-    holders = [subprocess.Popen(["ip", "netns", "exec", name, "sleep", "600"]) for name in ("one", "two")]
-    try:
-        inside = [f"/proc/{holder.pid}/ns/net" for holder in holders]
-        with Agent(vppctl, "--no-create-namespaces"):
-            vppctl.put(*pair(), wait=True)
-            ip("netns", "del", "one")
-            ip("netns", "del", "two")
-            vppctl.wait_state("a", "PENDING", "NamespaceNotFound")
-            for path in inside:
-                wait_until(lambda path=path: "veth" not in _inside(path), "the links to go")  # type: ignore[misc]
-    finally:
-        for holder in holders:
-            holder.kill()
-            holder.wait()
-
-
-def _inside(path: str) -> str:
-    return subprocess.run(
-        ["nsenter", f"--net={path}", "ip", "-d", "link"], capture_output=True, text=True, check=True
-    ).stdout
-
-
-def test_a_process_comes_and_goes(vppctl: Vppctl) -> None:
-    process = subprocess.Popen(["unshare", "-n", "sleep", "600"])
-    try:
-        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "the process to be in its own")
-        with Agent(vppctl):
-            vppctl.put(veth("a", "b", {"type": 0, "pid": process.pid}), veth("b", "a", "two"), wait=True)
-            assert "a@" in _inside(f"/proc/{process.pid}/ns/net")
-            process.kill()
-            process.wait()
-            vppctl.wait_state("a", "PENDING", "ProcessNotRunning")
-            wait_until(lambda: not links("two"), "the other end to go")
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_a_process_that_is_not_there_yet(vppctl: Vppctl) -> None:
-    pid_max = Path("/proc/sys/kernel/pid_max")
-    missing = int(pid_max.read_text()) - 1
-    assert not Path(f"/proc/{missing}").exists()
-    with Agent(vppctl):
-        vppctl.put(veth("a", "b", {"pid": missing}), veth("b", "a", "two"))
-        vppctl.wait_state("a", "PENDING", "ProcessNotRunning")
-        assert links("two") == {}
-
-
-def test_a_namespace_behind_a_file(vppctl: Vppctl) -> None:
-    with Agent(vppctl):
-        vppctl.put(veth("a", "b", {"type": 3, "filepath": "/run/netns/late"}), veth("b", "a"))
-        vppctl.wait_state("a", "PENDING", "NamespaceNotFound")
-        ip("netns", "add", "late")
-        vppctl.wait_state("a", "APPLIED")
-        assert set(links("late")) == {"a"}
-        assert "b" in links()
 
 
 def test_two_ends_in_one_namespace(vppctl: Vppctl) -> None:

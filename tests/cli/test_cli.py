@@ -84,7 +84,7 @@ def test_all_errors_of_all_files_and_nothing_written(vppctl: Vppctl, tmp_path: P
         f"{bad}: mtu: 10 is out of range; write 68 to 65535, or 0 for the default\n"
         f"{bad}: ip_addresses[0]: '192.168.22.1' has no prefix length; write '192.168.22.1/24'\n"
         f"{bad}: veth.peer_if_name: 'x' is the interface itself; write the name of the other side\n"
-        f"{worse}: line 1 column 14: Expecting property name enclosed in double quotes; remove the comma before it\n"
+        f"{worse}: line 1 column 13: a comma before the closing bracket; remove it\n"
     )
     assert vppctl("list") == ""
 

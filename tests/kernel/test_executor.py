@@ -10,13 +10,20 @@ import threading
 import pytest
 
 from tests.support.netns import ip, links, wait_until
-from vppctl.agent.reconciler import Options, Reconciler
+from vppctl.agent.reconciler import Reconciler
+from vppctl.agent.resolver import Resolver
 from vppctl.linux.monitor import KernelEvent, LinkChanged, LinkMonitor, NamespaceGone
+from vppctl.linux.namespaces import start_of
 from vppctl.linux.nsids import NsidTable
+from vppctl.microservices import Microservices
 from vppctl.model.interface import Interface, NamespaceRef, NamespaceType
 from vppctl.reconcile.state import Configured, State
 
 pytestmark = pytest.mark.kernel
+
+
+def reconciler_of(nsids: NsidTable) -> Reconciler:
+    return Reconciler("vpp1", Resolver(Microservices(None, start_of), create=True, allowed_dirs=()), nsids)
 
 
 def side(name: str, peer: str, space: str, **more: object) -> Interface:
@@ -39,7 +46,7 @@ def pairs(count: int) -> list[Interface]:
 
 
 def test_deleting_many_at_once_takes_no_stranger_along() -> None:
-    reconciler = Reconciler("vpp1", Options(), NsidTable())
+    reconciler = reconciler_of(NsidTable())
     configure(reconciler, *pairs(40))
     assert {c.state for c in reconciler.run(0.0).values() if c} == {State.APPLIED}
     group = str(reconciler.desired.marks.group)
@@ -58,7 +65,7 @@ def test_deleting_many_at_once_takes_no_stranger_along() -> None:
 
 
 def test_a_refusal_concerns_one_pair_and_says_what_the_kernel_said() -> None:
-    reconciler = Reconciler("vpp1", Options(), NsidTable())
+    reconciler = reconciler_of(NsidTable())
     configure(reconciler, *pairs(3))
     reconciler.run(0.0)
     ip("-n", "one", "link", "set", "a1", "mtu", "1000")
@@ -76,7 +83,7 @@ def test_a_refusal_concerns_one_pair_and_says_what_the_kernel_said() -> None:
 
 
 def test_a_hundred_rounds_leave_no_descriptor_and_no_thread() -> None:
-    reconciler = Reconciler("vpp1", Options(), NsidTable())
+    reconciler = reconciler_of(NsidTable())
 
     def round_of(now: float) -> None:
         configure(reconciler, *pairs(2))
@@ -100,7 +107,7 @@ def test_a_hundred_rounds_leave_no_descriptor_and_no_thread() -> None:
 def test_the_monitor_hears_every_namespace_and_its_end() -> None:
     nsids = NsidTable()
     monitor = LinkMonitor(nsids)
-    reconciler = Reconciler("vpp1", Options(), nsids)
+    reconciler = reconciler_of(nsids)
     events: queue.SimpleQueue[KernelEvent] = queue.SimpleQueue()
     heard: list[KernelEvent] = []
     stop = threading.Event()

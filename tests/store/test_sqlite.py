@@ -99,4 +99,7 @@ def test_removed_under_us(tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(StoreError, match="was removed"):
         store.get("/a")
+    store.commit([Put("/a", b"new")])
+    assert [entry.value for entry in store.list("/").entries] == [b"new"]
+    assert stat.S_IMODE((tmp_path / "store.db").stat().st_mode) == 0o600
     store.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import json
 import os
 import subprocess
@@ -27,12 +26,7 @@ def _check(result: int) -> None:
 def isolate() -> None:
     """Move this process, before it has threads, into mount and network namespaces of its own."""
     _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWNET))
-    try:
-        _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
-    except OSError as error:
-        # In a chroot "/" is no mount point; what is mounted below stays below the chroot either way.
-        if error.errno != errno.EINVAL:
-            raise
+    _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
     Path("/run/netns").mkdir(parents=True, exist_ok=True)
     _check(_libc.mount(b"tmpfs", b"/run/netns", b"tmpfs", 0, b"mode=0755"))
     ip("link", "set", "lo", "up")
@@ -81,6 +75,13 @@ def links(namespace: str = "") -> dict[str, dict[str, Any]]:
     if result.returncode:
         return {}
     return {link["ifname"]: link for link in json.loads(result.stdout or "[]") if link.get("ifname", "lo") != "lo"}
+
+
+def links_of(pid: int) -> set[str]:
+    """The names of the links that a process has; without lo, and none when there is no process."""
+    command = ["nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-j", "link"]
+    result = subprocess.run(command, capture_output=True, check=False)
+    return {link["ifname"] for link in json.loads(result.stdout or "[]") if link} - {"lo"}
 
 
 def addresses(namespace: str, name: str) -> set[str]:

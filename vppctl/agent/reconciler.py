@@ -10,11 +10,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from vppctl.agent.memory import Memory
+from vppctl.agent.resolver import Resolver
 from vppctl.linux.executor import Executor
-from vppctl.linux.namespaces import Netns, discover, resolve
+from vppctl.linux.namespaces import Netns, discover
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe, observe_marked
 from vppctl.model.interface import NamespaceRef
@@ -23,21 +23,13 @@ from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import CreateNamespace, DeleteLinks, Failure, Operation, Outcome
 from vppctl.reconcile.plan import Plan, Policy, plan
-from vppctl.reconcile.state import Condition, Creatable, NetnsId, ObservedState, PairId, Reason, State, Unavailable
+from vppctl.reconcile.state import Condition, NetnsId, ObservedState, PairId, Reason, State
 
 log = logging.getLogger("vppctl.agent")
 
 ROUNDS = 6
 """Plans made in one pass before what still does not hold is called a failure: namespaces, links, what the kernel
 took away as a side effect (IPv6 addresses on link down), and verification, with some to spare."""
-
-
-class Options(NamedTuple):
-    """What the operator chose about reconciling."""
-
-    adopt: bool = False
-    create_namespaces: bool = True
-    allowed_dirs: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -54,11 +46,12 @@ class _Pass:
 class Reconciler:
     """Holds the desired state and makes the kernel look like it, pass by pass."""
 
-    def __init__(self, label: str, options: Options, nsids: NsidTable) -> None:
+    def __init__(self, label: str, resolver: Resolver, nsids: NsidTable, *, adopt: bool = False) -> None:
         self.desired = DesiredState(Marks(label))
         self.backlog = Backlog()
         self.memory = Memory()
-        self.options = options
+        self.resolver = resolver
+        self._adopt = adopt
         self.nsids = nsids
         self.executor = Executor(nsids)
         self._started = False
@@ -72,10 +65,10 @@ class Reconciler:
         """Look at the pairs of these names within `delay` seconds."""
         self.backlog.soon((self.desired.pair_of(name) for name in names), now, delay)
 
-    def refresh_namespaces(self) -> None:
-        """Look where every reference leads to now; pairs whose namespace came, went or moved are enqueued."""
-        for reference in self.desired.references():
-            found = self._resolve(reference)
+    def refresh_namespaces(self, references: Iterable[NamespaceRef] | None = None) -> None:
+        """Look where these references (None: all) lead to now; pairs whose namespace is another one are enqueued."""
+        for reference in self.desired.references() if references is None else references:
+            found = self.resolver.open(reference)
             if isinstance(found, Netns):
                 with found:
                     self.backlog.add(self.desired.resolve(reference, found.id))
@@ -87,7 +80,7 @@ class Reconciler:
         scope = self.backlog.due(now)
         if not scope and self._started:
             return {}
-        work = _Pass(scope, Policy(start=not self._started, adopt=self.options.adopt))
+        work = _Pass(scope, Policy(start=not self._started, adopt=self._adopt))
         with ExitStack() as stack:
             if work.policy.start:
                 self._find_orphans(stack, work)
@@ -144,7 +137,7 @@ class Reconciler:
         fresh: list[Netns] = []
         references = {interface.namespace for name in names if (interface := self.desired.interface(name))}
         for reference in references:
-            found = self._resolve(reference)
+            found = self.resolver.open(reference)
             if isinstance(found, Netns):
                 if found.id in work.spaces:
                     found.close()
@@ -157,9 +150,6 @@ class Reconciler:
         # Before anything is looked at: from here on the monitor hears what happens there.
         self.nsids.assign_many(fresh)
         return concerned
-
-    def _resolve(self, reference: NamespaceRef) -> Netns | Unavailable | Creatable:
-        return resolve(reference, create=self.options.create_namespaces, extra_dirs=self.options.allowed_dirs)
 
     def _wanted(self, names: Iterable[str]) -> Mapping[NetnsId, frozenset[str]]:
         wanted: dict[NetnsId, set[str]] = {}

@@ -9,30 +9,28 @@ from __future__ import annotations
 import gc
 import logging
 import queue
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
-from typing import NamedTuple
 
 from vppctl.agent.health import notify
 from vppctl.agent.logs import set_up_logging
-from vppctl.agent.reconciler import Options, Reconciler
+from vppctl.agent.reconciler import Reconciler
+from vppctl.agent.resolver import Resolver
+from vppctl.agent.sources import Event, Resync, Sources, Stop, StoreState
 from vppctl.agent.status import Publisher, Report, Reports
 from vppctl.errors import StoreError
-from vppctl.linux.monitor import LinkChanged, LinkMonitor, NamespaceGone, Overrun
-from vppctl.linux.namespaces import raise_file_limit
+from vppctl.linux.monitor import LinkChanged, NamespaceGone, Overrun
+from vppctl.linux.namespaces import raise_file_limit, start_of
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.watcher import NamespacesChanged, NamespaceWatcher
+from vppctl.linux.watcher import NamespacesChanged
+from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.document import decode_bytes
-from vppctl.model.interface import Interface
+from vppctl.model.interface import Interface, NamespaceType
 from vppctl.model.keys import Kind, config_prefix
-from vppctl.reconcile.mirror import Batch, Mirror
+from vppctl.reconcile.mirror import Batch
 from vppctl.reconcile.state import Configured, Invalid, State
 from vppctl.store.base import Store
-from vppctl.store.follow import follow
 from vppctl.store.settings import StoreSettings, open_store
 
 log = logging.getLogger("vppctl.agent")
@@ -63,26 +61,6 @@ class AgentSettings:
     on_status: Callable[[list[Report]], None] | None = None
 
 
-class StoreState(NamedTuple):
-    """The store can be followed, or not, and why."""
-
-    ready: bool
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Finish the batch in hand and end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resync:
-    """Compare everything."""
-
-
-Event = Batch | StoreState | LinkChanged | NamespaceGone | Overrun | NamespacesChanged | Stop | Resync
-
-
 def run(settings: AgentSettings) -> int:
     """Run the agent until it is told to stop, or with `once` until everything was looked at once.
 
@@ -99,27 +77,34 @@ def run(settings: AgentSettings) -> int:
 
 
 class Agent:
-    """The deciding thread and the sources that feed it."""
+    """The deciding thread, between the sources and the reconciler."""
 
     def __init__(self, settings: AgentSettings) -> None:
         self.settings = settings
-        self.inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.stop = threading.Event()
         self.nsids = NsidTable()
-        options = Options(settings.resync == "adopt", settings.create_namespaces, settings.allowed_dirs)
-        self.reconciler = Reconciler(settings.label, options, self.nsids)
-        self.watcher = NamespaceWatcher()
+        microservices = Microservices(settings.docker_host, start_of)
+        resolver = Resolver(microservices, create=settings.create_namespaces, allowed_dirs=tuple(settings.allowed_dirs))
+        self.sources = Sources(microservices)
+        self.reconciler = Reconciler(settings.label, resolver, self.nsids, adopt=settings.resync == "adopt")
         self.reports = Reports()
         self.publisher: Publisher | None = None
-        self.threads: list[threading.Thread] = []
         self.listed = False
+        self.ready = False
+        """Whether the first pass is done."""
         self.stopping = False
 
     def run(self) -> int:
         """Run to the end; see `run`."""
         store = open_store(self.settings.store)
         log.info("agent of label %s starts, store %s", self.settings.label, store.description)
-        self._sources(store)
+        self.sources.follow_store(store, config_prefix(self.settings.label))
+        if not self.settings.once:
+            self.sources.follow_kernel(self.nsids)
+            self.sources.follow_signals()
+            self.publisher = Publisher(
+                lambda: open_store(self.settings.store), self.settings.label, self.settings.version
+            )
+            self.publisher.start()
         try:
             self._loop()
         finally:
@@ -129,59 +114,34 @@ class Agent:
             self.settings.on_status(reports)
         return 0 if not self.settings.once or all(r["state"] == State.APPLIED for r in reports) else 1
 
-    def _sources(self, store: Store) -> None:
-        prefix = config_prefix(self.settings.label)
-
-        def state(ready: bool, error: str) -> None:
-            self.inbox.put(StoreState(ready, error))
-
-        self._thread("store", follow, store, prefix, Mirror(), self.stop, self.inbox.put, state)
-        if self.settings.once:
-            return
-        monitor = LinkMonitor(self.nsids)
-        self._thread("kernel", monitor.run, self.stop, self.inbox.put)
-        self._thread("namespaces", self.watcher.run, self.stop, self.inbox.put)
-        self.publisher = Publisher(lambda: open_store(self.settings.store), self.settings.label, self.settings.version)
-        self.publisher.start()
-        if threading.current_thread() is threading.main_thread():
-            for number, event in ((signal.SIGTERM, Stop()), (signal.SIGINT, Stop()), (signal.SIGHUP, Resync())):
-                signal.signal(number, self._on_signal(event))
-
-    def _on_signal(self, event: Stop | Resync) -> Callable[[int, FrameType | None], None]:
-        def handle(_number: int, _frame: FrameType | None) -> None:
-            # SimpleQueue.put is reentrant: safe in a signal handler.
-            self.inbox.put(event)
-
-        return handle
-
-    def _thread(self, name: str, target: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
-        thread.start()
-        self.threads.append(thread)
-
     def _loop(self) -> None:
         audit = time.monotonic() + AUDIT
-        ready = False
         while not self.stopping:
             self._drain(self._patience(audit))
             now = time.monotonic()
-            if not self.listed or self.stopping:
+            if not self.listed or self.stopping or self._wait_for_docker():
                 continue
             if now >= audit:
                 self.reconciler.refresh_namespaces()
                 self.reconciler.enqueue_all()
                 audit = now + AUDIT
             self._reconcile(now)
-            if not ready:
-                ready = True
+            if not self.ready:
+                self.ready = True
                 notify("READY=1\nSTATUS=reconciling")
             if self.settings.once:
                 return
+
+    def _wait_for_docker(self) -> float:
+        """Seconds that the first pass is still put off."""
+        return 0.0 if self.ready else self.sources.docker_wait()
 
     def _patience(self, audit: float) -> float | None:
         """Seconds to wait for the next event."""
         if not self.listed:
             return None
+        if wait := self._wait_for_docker():
+            return wait
         now = time.monotonic()
         waits = [audit - now]
         if (due := self.reconciler.backlog.wait(now)) is not None:
@@ -191,16 +151,16 @@ class Agent:
     def _drain(self, patience: float | None) -> None:
         """Wait for an event, then take all that are there: a thousand puts become a few passes."""
         try:
-            event = self.inbox.get(timeout=patience) if patience != 0.0 else self.inbox.get_nowait()
+            event = self.sources.inbox.get(timeout=patience) if patience != 0.0 else self.sources.inbox.get_nowait()
             look = False
             while True:
                 if isinstance(event, NamespacesChanged):
                     look = True
                 else:
                     self._take(event)
-                if self.inbox.empty():
+                if self.sources.inbox.empty():
                     break
-                event = self.inbox.get_nowait()
+                event = self.sources.inbox.get_nowait()
         except queue.Empty:
             return
         if look and self.listed:
@@ -226,6 +186,11 @@ class Agent:
                 self.stopping = True
             case NamespacesChanged():
                 reconciler.refresh_namespaces()
+            case MicroservicesChanged(labels):
+                microservices = [
+                    r for r in reconciler.desired.references() if r.type is NamespaceType.MICROSERVICE_REF_NS
+                ]
+                reconciler.refresh_namespaces(r for r in microservices if labels is None or r.microservice in labels)
 
     def _store_state(self, event: StoreState) -> None:
         if event.ready:
@@ -253,7 +218,7 @@ class Agent:
             assert isinstance(content, Interface | Invalid)
             self.reconciler.backlog.add(desired.put(Configured(name, content, entry.mod_revision)))
         self.listed = self.listed or batch.full
-        self.watcher.follow(desired.references())
+        self.sources.follow_references(desired.references())
 
     def _reconcile(self, now: float) -> None:
         started = time.perf_counter()
@@ -263,8 +228,10 @@ class Agent:
                 self.reports.current.pop(name, None)
                 content = None
             else:
+                interface = self.reconciler.desired.interface(name)
                 retries = self.reconciler.backlog.retries(self.reconciler.desired.pair_of(name))
-                content = self.reports.update(condition, self.reconciler.desired.interface(name), retries)
+                container = self.reconciler.resolver.container(interface.namespace) if interface else None
+                content = self.reports.update(condition, interface, retries, container)
             if self.publisher:
                 self.publisher.offer(name, content)
         self.reports.tell()
@@ -274,13 +241,10 @@ class Agent:
     def _end(self, store: Store) -> None:
         notify("STOPPING=1")
         log.info("the agent stops; links stay as they are")
-        self.stop.set()
         if self.settings.once:
-            # One thread at most is left, which only listens; the process ends now.
+            # What is left only listens; the process ends now.
             return
         if self.publisher:
             self.publisher.close(STOP_TIMEOUT)
-        deadline = time.monotonic() + STOP_TIMEOUT
-        for thread in self.threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self.sources.stop(STOP_TIMEOUT)
         store.close()

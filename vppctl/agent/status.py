@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vppctl.errors import StoreError
+from vppctl.microservices import Container
 from vppctl.model.interface import Interface
 from vppctl.model.keys import agent_key, status_key
 from vppctl.reconcile.state import Condition, Link, State, Statistics
@@ -38,7 +39,9 @@ BATCH = 100
 Report = dict[str, Any]
 
 
-def report(condition: Condition, interface: Interface | None, retries: int, changed: str) -> Report:
+def report(
+    condition: Condition, interface: Interface | None, retries: int, container: Container | None, changed: str
+) -> Report:
     """The published form of a condition (part 2 of the contract); times are RFC 3339."""
     link: Link | None = condition.link
     statistics = (link.statistics if link else None) or Statistics()
@@ -49,6 +52,7 @@ def report(condition: Condition, interface: Interface | None, retries: int, chan
         "message": condition.message,
         "host_if_name": interface.kernel_name if interface else "",
         "namespace": str(interface.namespace) if interface else "",
+        **({"container": {"name": container.name, "id": container.id, "pid": container.pid}} if container else {}),
         "peer": interface.peer if interface else "",
         "if_index": link.index if link else 0,
         "admin_status": ("UP" if link.up else "DOWN") if link else "",
@@ -56,6 +60,7 @@ def report(condition: Condition, interface: Interface | None, retries: int, chan
         "phys_address": link.mac if link else (interface.phys_address if interface else ""),
         "mtu": link.mtu if link else (interface.mtu if interface else 0),
         "ip_addresses": list(link.addresses if link else (interface.ip_addresses if interface else ())),
+        **({"tentative": list(link.tentative)} if link and link.tentative else {}),
         "config_revision": condition.revision,
         "last_change": changed,
         "retries": retries,
@@ -70,12 +75,14 @@ class Reports:
     current: dict[str, Report] = field(default_factory=dict)
     moved: list[Condition] = field(default_factory=list)
 
-    def update(self, condition: Condition, interface: Interface | None, retries: int) -> Report:
+    def update(
+        self, condition: Condition, interface: Interface | None, retries: int, container: Container | None = None
+    ) -> Report:
         """Take over a condition; returns its report."""
         before = self.current.get(condition.name)
         same = before and (before["state"], before["reason"]) == (condition.state, condition.reason)
         changed = before["last_change"] if before and same else rfc3339()
-        self.current[condition.name] = report(condition, interface, retries, changed)
+        self.current[condition.name] = report(condition, interface, retries, container, changed)
         if not same:
             self.moved.append(condition)
         return self.current[condition.name]

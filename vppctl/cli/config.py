@@ -184,11 +184,11 @@ def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str)
         for entry in entries:
             click.echo(entry.key.rpartition("/")[2])
         return
-    values = [_value(entry) for entry in entries]
+    values = [stored(entry) for entry in entries]
     print_objects(values if len(names) > 1 else values[0], output)
 
 
-def _value(entry: Entry) -> Any:
+def stored(entry: Entry) -> Any:
     """The stored value; what is no JSON is shown as the text that it is."""
     text = (entry.value or b"").decode(errors="replace")
     try:

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("offline", "Print the JSON Schema of interfaces."),
     "preset": ("preset", "The built-in example interfaces."),
     "status": ("observe", "Show the state of every interface as the agent reports it."),
+    "describe": ("describe", "Show one interface: configuration, state, namespace, addresses, counters."),
     "wait": ("observe", "Wait until interfaces are applied or absent."),
     "agent": ("agent", "The agent: makes the kernel look like the configuration."),
     "completion": ("completion", "Print the shell's completion script."),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from vppctl.linux import wire
-from vppctl.linux.namespaces import Netns, create_named
+from vppctl.linux.namespaces import Netns, create_named, enable_ipv6
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.rtnl import Answer, Rtnl
 from vppctl.reconcile.operations import (
@@ -46,6 +46,8 @@ class _Step:
     message: bytes
     what: str
     fine: tuple[int, ...] = ()
+    ipv6: str = ""
+    """The link that an IPv6 address is added to."""
 
 
 Steps = dict[tuple[int, NetnsId], list[_Step]]
@@ -137,7 +139,8 @@ class Executor:
             steps.setdefault((LINKS, end.netns), []).append(step)
             for address in end.addresses:
                 message = wire.address(wire.RTM_NEWADDR, index, address)
-                step = _Step(number, message, f"add {address} to {_at(end, spaces)}", (errno.EEXIST,))
+                what = f"add {address} to {_at(end, spaces)}"
+                step = _Step(number, message, what, (errno.EEXIST,), end.name if ":" in address else "")
                 steps.setdefault((ADDRESSES, end.netns), []).append(step)
 
     # Deleting
@@ -230,7 +233,8 @@ def _setting(number: int, operation: SetLink | AddAddress | DelAddress) -> _Step
             return _Step(number, wire.set_link(index, **changes), f"set {named} of {name!r}")
         case AddAddress(address=address):
             message = wire.address(wire.RTM_NEWADDR, index, address)
-            return _Step(number, message, f"add {address} to {name!r}", (errno.EEXIST,))
+            what = f"add {address} to {name!r}"
+            return _Step(number, message, what, (errno.EEXIST,), name if ":" in address else "")
         case DelAddress(address=address):
             message = wire.address(wire.RTM_DELADDR, index, address)
             return _Step(number, message, f"remove {address} from {name!r}", (errno.EADDRNOTAVAIL,))
@@ -243,6 +247,12 @@ def _run(steps: Sequence[_Step], space: Netns | None, failures: dict[int, Failur
     try:
         with Rtnl(space) as rtnl:
             answers = rtnl.batch([step.message for step in steps])
+            refused = [n for n, answer in enumerate(answers) if answer.errno == errno.EACCES and steps[n].ipv6]
+            if refused:
+                # Docker switches IPv6 off in its containers; who configures an address wants it on for this link.
+                enable_ipv6(space, {steps[n].ipv6 for n in refused})
+                for n, answer in zip(refused, rtnl.batch([steps[n].message for n in refused]), strict=True):
+                    answers[n] = answer
     except OSError as error:
         failures.update((step.outcome, _failure(step.what, error)) for step in steps)
         return

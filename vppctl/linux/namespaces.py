@@ -17,7 +17,7 @@ import resource
 import select
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -90,19 +90,21 @@ def open_own() -> Netns:
 def resolve(
     reference: NamespaceRef, *, create: bool, extra_dirs: tuple[str, ...] = ()
 ) -> Netns | Unavailable | Creatable:
-    """Where the reference leads to at present; `create`: missing named namespaces may be created."""
+    """Where the reference leads to at present; `create`: missing named namespaces may be created.
+
+    Raises ValueError for a microservice, which `of_process` is for.
+    """
     if reference.is_default:
         return open_own()
     match reference.type:
         case NamespaceType.NAMED_NS:
             return _named(reference.name, create=create)
         case NamespaceType.PID_REF_NS:
-            return _of_process(reference.pid, f"/proc/{reference.pid}/ns/net")
+            return of_process(reference.pid, f"pid:{reference.pid}")
         case NamespaceType.FILE_REF_NS:
             return _file(reference.filepath, extra_dirs)
         case NamespaceType.MICROSERVICE_REF_NS:
-            text = f"no running container has MICROSERVICE_LABEL={reference.microservice}"
-            return Unavailable(Reason.MICROSERVICE_NOT_RUNNING, text)
+            raise ValueError("a microservice is reached through the process of its container")
 
 
 def _named(name: str, *, create: bool) -> Netns | Unavailable | Creatable:
@@ -119,7 +121,7 @@ def _named(name: str, *, create: bool) -> Netns | Unavailable | Creatable:
 def _file(path: str, extra_dirs: tuple[str, ...]) -> Netns | Unavailable:
     process = _PROC_FILE.fullmatch(path)
     if process:
-        return _of_process(int(process["pid"]), path)
+        return of_process(int(process["pid"]), f"pid:{process['pid']}", path)
     folder = os.path.dirname(path)
     allowed = (*ALLOWED_DIRS, *extra_dirs)
     if os.path.normpath(path) != path or not any(f"{folder}/".startswith(f"{a.rstrip('/')}/") for a in allowed):
@@ -127,16 +129,20 @@ def _file(path: str, extra_dirs: tuple[str, ...]) -> Netns | Unavailable:
     return _open(path, f"file:{path}")
 
 
-def _of_process(pid: int, path: str) -> Netns | Unavailable:
-    """The pidfd is opened first, so that the process that is alive at the end is the one whose file was opened."""
+def of_process(pid: int, description: str, path: str = "", start: int | None = None) -> Netns | Unavailable:
+    """The namespace of a process, which must have been started at `start` (see `start_of`) when that is given.
+
+    The pidfd is opened first, so that the process that is alive at the end is the one whose file was opened.
+    """
     gone = Unavailable(Reason.PROCESS_NOT_RUNNING, f"no process has PID {pid}")
+    path = path or f"/proc/{pid}/ns/net"
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
         return gone
     try:
-        found = _open(path, f"pid:{pid}")
-        if alive(pidfd):
+        found = _open(path, description)
+        if alive(pidfd) and start in (None, start_of(pid)):
             if isinstance(found, Unavailable) and found.reason is Reason.NAMESPACE_NOT_FOUND:
                 return Unavailable(Reason.PROCESS_NOT_RUNNING, f"{path} does not exist")
             return found
@@ -145,6 +151,15 @@ def _of_process(pid: int, path: str) -> Netns | Unavailable:
         return gone
     finally:
         os.close(pidfd)
+
+
+def start_of(pid: int) -> int | None:
+    """When a process was started, in clock ticks since boot (field 22 of proc(5)'s stat); None when there is none."""
+    try:
+        # The name of the program, in parentheses, may hold anything; what follows it does not.
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError):
+        return None
 
 
 def alive(pidfd: int) -> bool:
@@ -230,6 +245,14 @@ def _share(folder: str) -> None:
             return
         # Not a mount point yet.
         _call("mount", folder.encode(), folder.encode(), b"none", MS_BIND | MS_REC, None)
+
+
+def enable_ipv6(netns: Netns, links: Iterable[str]) -> None:
+    """Switch IPv6 on for these links, where the namespace has it off; where that is not allowed it stays off."""
+    with inside(netns):
+        for link in links:
+            with contextlib.suppress(OSError):
+                Path(f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6").write_text("0")
 
 
 def discover() -> list[Netns]:

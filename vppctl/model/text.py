@@ -106,17 +106,20 @@ def _scalar(value: object, path: str) -> None:
 def _syntax(text: str, error: json.JSONDecodeError) -> str:
     """The parser's complaint with its place, and the mend where the mistake is a common one."""
     before, here = text[: error.pos].rstrip(), text[error.pos : error.pos + 1]
+    # Python 3.13 and later point at the comma, earlier ones behind it.
+    if error.msg.startswith("Illegal trailing comma"):
+        return f"line {error.lineno} column {error.colno}: a comma before the closing bracket; remove it"
+    if before.endswith(",") and here in ("}", "]"):
+        comma = len(before) - 1
+        line, column = before.count("\n") + 1, comma - before.rfind("\n")
+        return f"line {line} column {column}: a comma before the closing bracket; remove it"
     mend = ""
-    if "delimiter: ','" in error.msg or "',' delimiter" in error.msg:
+    if "',' delimiter" in error.msg:
         mend = "; a comma is missing before it"
-    elif before.endswith(",") and here in ("}", "]"):
-        mend = "; remove the comma before it"
     elif here == "'":
         mend = '; write double quotes: "'
     elif here in ("/", "#"):
         mend = "; JSON has no comments"
     elif "Extra data" in error.msg:
         mend = '; write several interfaces as {"interface": [...]}'
-    elif here in ("}", "]") or "property name" in error.msg:
-        mend = "; remove the comma before it" if before.endswith(",") else ""
     return f"line {error.lineno} column {error.colno}: {error.msg}{mend}"

@@ -53,10 +53,7 @@ class SqliteStore:
         self._connections: list[sqlite3.Connection] = []
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         with self._errors():
-            self._prepare()
-            with self.transaction() as connection:
-                for statement in filter(str.strip, _SCHEMA.split(";")):
-                    connection.execute(statement)
+            self._connection()
 
     def close(self) -> None:
         for connection in self._connections:
@@ -165,11 +162,10 @@ class SqliteStore:
         connection = self._connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'lease'").fetchone():
-                over = connection.execute(
-                    "SELECT id FROM lease WHERE deadline <= ? OR boot != ?", (_now(), self._boot)
-                ).fetchall()
-                _end_leases(connection, [row[0] for row in over])
+            over = connection.execute(
+                "SELECT id FROM lease WHERE deadline <= ? OR boot != ?", (_now(), self._boot)
+            ).fetchall()
+            _end_leases(connection, [row[0] for row in over])
             yield connection
             connection.execute("COMMIT")
         except BaseException:
@@ -198,13 +194,24 @@ class SqliteStore:
                 connection.close()
                 self._local.connection = None
                 raise StoreError(f"{self.description} was removed; put the configuration again")
-            connection = sqlite3.connect(
-                self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            connection = self._open()
             self._local.connection = connection
             self._connections.append(connection)
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        self._prepare()
+        connection = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     @contextmanager

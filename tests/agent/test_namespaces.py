@@ -1,0 +1,104 @@
+"""Namespaces that come, go and move under a running agent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.agent import Agent, Vppctl, veth
+from tests.support.netns import ip, links, links_of, wait_until
+
+pytestmark = pytest.mark.kernel
+PAIR = (veth("a", "b", "one"), veth("b", "a", "two"))
+
+
+def test_named_namespaces_deleted_and_back(vppctl: Vppctl) -> None:
+    with Agent(vppctl, "--no-create-namespaces"):
+        vppctl.put(*PAIR)
+        vppctl.wait_state("a", "PENDING", "NamespaceNotFound")
+        ip("netns", "add", "one")
+        ip("netns", "add", "two")
+        vppctl.wait_state("a", "APPLIED")
+        ip("netns", "del", "two")
+        vppctl.wait_state("b", "PENDING", "NamespaceNotFound")
+        wait_until(lambda: not links("one"), "the other end to go")
+        ip("netns", "add", "two")
+        vppctl.wait_state("b", "APPLIED")
+        assert set(links("two")) == {"b"}
+
+
+def test_a_namespace_that_lost_its_name_keeps_no_link(vppctl: Vppctl) -> None:
+    ip("netns", "add", "one")
+    ip("netns", "add", "two")
+    holders = [subprocess.Popen(["ip", "netns", "exec", name, "sleep", "600"]) for name in ("one", "two")]
+    try:
+        with Agent(vppctl, "--no-create-namespaces"):
+            vppctl.put(*PAIR, wait=True)
+            ip("netns", "del", "one")
+            ip("netns", "del", "two")
+            vppctl.wait_state("a", "PENDING", "NamespaceNotFound")
+            for holder in holders:
+                wait_until(lambda pid=holder.pid: not links_of(pid), "the links to go")  # type: ignore[misc]
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.wait()
+
+
+def test_a_process_comes_and_goes(vppctl: Vppctl) -> None:
+    process = subprocess.Popen(["unshare", "-n", "sleep", "600"])
+    try:
+        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "the process to be in its own")
+        with Agent(vppctl):
+            vppctl.put(veth("a", "b", {"type": 0, "pid": process.pid}), veth("b", "a", "two"), wait=True)
+            assert links_of(process.pid) == {"a"}
+            process.kill()
+            process.wait()
+            vppctl.wait_state("a", "PENDING", "ProcessNotRunning")
+            wait_until(lambda: not links("two"), "the other end to go")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_process_in_a_user_namespace(vppctl: Vppctl) -> None:
+    process = subprocess.Popen(["unshare", "--user", "--map-root-user", "--net", "sleep", "600"])
+    try:
+        home = os.readlink("/proc/self/ns/net")
+        wait_until(lambda: os.readlink(f"/proc/{process.pid}/ns/net") != home, "the process to be in its namespace")
+        with Agent(vppctl):
+            vppctl.put(veth("a", "b", {"type": 0, "pid": process.pid}), veth("b", "a"), wait=True)
+            assert links_of(process.pid) == {"a"}
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_process_that_is_not_there_yet(vppctl: Vppctl) -> None:
+    with Agent(vppctl), contextlib.ExitStack() as stack:
+        last = stack.enter_context(subprocess.Popen(["true"])).pid
+        wanted = last + 200
+        vppctl.put(veth("a", "b", {"pid": wanted}), veth("b", "a", "two"))
+        vppctl.wait_state("a", "PENDING", "ProcessNotRunning")
+        assert links("two") == {}
+        while last < wanted:
+            process = stack.enter_context(subprocess.Popen(["unshare", "-n", "sleep", "600"]))
+            stack.callback(process.kill)
+            last = process.pid
+        assert last == wanted, "somebody else took the number; run it again"
+        vppctl.wait_state("a", "APPLIED")
+        assert links_of(wanted) == {"a"}
+
+
+def test_a_namespace_behind_a_file(vppctl: Vppctl) -> None:
+    with Agent(vppctl):
+        vppctl.put(veth("a", "b", {"type": 3, "filepath": "/run/netns/late"}), veth("b", "a"))
+        vppctl.wait_state("a", "PENDING", "NamespaceNotFound")
+        ip("netns", "add", "late")
+        vppctl.wait_state("a", "APPLIED")
+        assert set(links("late")) == {"a"}
+        assert "b" in links()

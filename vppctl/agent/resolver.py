@@ -1,0 +1,50 @@
+"""Where references lead to: the namespaces of the kernel, and those of Docker's containers."""
+
+from __future__ import annotations
+
+from vppctl.linux.namespaces import Netns, of_process, resolve
+from vppctl.microservices import Container, Microservices
+from vppctl.model.interface import NamespaceRef, NamespaceType
+from vppctl.reconcile.state import Creatable, Reason, Unavailable
+
+
+class Resolver:
+    """Opens what a reference leads to at present."""
+
+    def __init__(self, microservices: Microservices, *, create: bool, allowed_dirs: tuple[str, ...]) -> None:
+        self._microservices = microservices
+        self._create, self._allowed_dirs = create, allowed_dirs
+
+    def open(self, reference: NamespaceRef) -> Netns | Unavailable | Creatable:
+        """The namespace, open; or why there is none."""
+        if reference.type is NamespaceType.MICROSERVICE_REF_NS:
+            return self._of_microservice(reference)
+        return resolve(reference, create=self._create, extra_dirs=self._allowed_dirs)
+
+    def container(self, reference: NamespaceRef) -> Container | None:
+        """The one container that a reference leads to."""
+        if reference.type is not NamespaceType.MICROSERVICE_REF_NS:
+            return None
+        found = self._microservices.find(reference.microservice)
+        return found[0] if len(found) == 1 else None
+
+    def _of_microservice(self, reference: NamespaceRef) -> Netns | Unavailable:
+        label = reference.microservice
+        running: list[tuple[Container, Netns | Unavailable]] = []
+        # While Docker is away its containers may have ended unnoticed: their processes tell.
+        for container in self._microservices.find(label):
+            opened = of_process(container.pid, str(reference), start=container.start)
+            if isinstance(opened, Netns) or opened.reason is not Reason.PROCESS_NOT_RUNNING:
+                running.append((container, opened))
+        if len(running) == 1:
+            return running[0][1]
+        for _, opened in running:
+            if isinstance(opened, Netns):
+                opened.close()
+        if running:
+            names = " and ".join(str(container) for container, _ in running)
+            text = f"containers {names} both have MICROSERVICE_LABEL={label}; stop all but one"
+            return Unavailable(Reason.MICROSERVICE_AMBIGUOUS, text)
+        trouble = f"; {self._microservices.trouble}" if self._microservices.trouble else ""
+        text = f"no running container has MICROSERVICE_LABEL={label}{trouble}"
+        return Unavailable(Reason.MICROSERVICE_NOT_RUNNING, text)

@@ -1,0 +1,120 @@
+"""What feeds the agent: threads and signals that put keys and batches into one inbox, and decide nothing."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import FrameType
+from typing import NamedTuple
+
+from vppctl.linux.monitor import LinkChanged, LinkMonitor, NamespaceGone, Overrun
+from vppctl.linux.nsids import NsidTable
+from vppctl.linux.watcher import NamespacesChanged, NamespaceWatcher
+from vppctl.microservices import Microservices, MicroservicesChanged
+from vppctl.model.interface import NamespaceRef, NamespaceType
+from vppctl.reconcile.mirror import Batch, Mirror
+from vppctl.store.base import Store
+from vppctl.store.follow import follow
+
+DOCKER_PATIENCE = 2.0
+"""Seconds that the first pass waits for Docker's first answer, so that what is there is not taken for gone."""
+
+
+class StoreState(NamedTuple):
+    """The store can be followed, or not, and why."""
+
+    ready: bool
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Finish the batch in hand and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """Compare everything."""
+
+
+Event = (
+    Batch
+    | StoreState
+    | LinkChanged
+    | NamespaceGone
+    | Overrun
+    | NamespacesChanged
+    | MicroservicesChanged
+    | Stop
+    | Resync
+)
+
+
+class Sources:
+    """The inbox and those who fill it."""
+
+    def __init__(self, microservices: Microservices) -> None:
+        self.inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._microservices = microservices
+        self._watcher = NamespaceWatcher()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._docker_since: float | None = None
+
+    def follow_store(self, store: Store, prefix: str) -> None:
+        """From now on changes of the configuration arrive."""
+
+        def state(ready: bool, error: str) -> None:
+            self.inbox.put(StoreState(ready, error))
+
+        self._start("store", follow, store, prefix, Mirror(), self._stop, self.inbox.put, state)
+
+    def follow_kernel(self, nsids: NsidTable) -> None:
+        """From now on events of links and namespaces arrive."""
+        self._start("kernel", LinkMonitor(nsids).run, self._stop, self.inbox.put)
+        self._start("namespaces", self._watcher.run, self._stop, self.inbox.put)
+
+    def follow_signals(self) -> None:
+        """SIGTERM and SIGINT stop, SIGHUP compares everything."""
+        if threading.current_thread() is threading.main_thread():
+            for number, event in ((signal.SIGTERM, Stop()), (signal.SIGINT, Stop()), (signal.SIGHUP, Resync())):
+                signal.signal(number, self._on_signal(event))
+
+    def follow_references(self, references: Iterable[NamespaceRef]) -> None:
+        """These references are of interest now; Docker is followed from the first microservice on."""
+        references = list(references)
+        self._watcher.follow(references)
+        wanted = any(reference.type is NamespaceType.MICROSERVICE_REF_NS for reference in references)
+        if wanted and self._docker_since is None:
+            self._docker_since = time.monotonic()
+            self._start("docker", self._microservices.run, self._stop, self.inbox.put)
+
+    def docker_wait(self) -> float:
+        """Seconds that Docker's first answer is still worth waiting for; 0 when it is there or not needed."""
+        if self._docker_since is None or self._microservices.answered:
+            return 0.0
+        return max(0.0, self._docker_since + DOCKER_PATIENCE - time.monotonic())
+
+    def stop(self, timeout: float) -> None:
+        """End the threads; those that take longer than `timeout` seconds end with the process."""
+        self._stop.set()
+        self._microservices.close()
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _on_signal(self, event: Stop | Resync) -> Callable[[int, FrameType | None], None]:
+        def handle(_number: int, _frame: FrameType | None) -> None:
+            # SimpleQueue.put is reentrant: safe in a signal handler.
+            self.inbox.put(event)
+
+        return handle
+
+    def _start(self, name: str, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)

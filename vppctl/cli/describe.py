@@ -1,0 +1,90 @@
+"""describe: everything about one interface on one page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vppctl.cli.completion import complete_names
+from vppctl.cli.settings import Settings
+
+
+@click.command("describe")
+@click.argument("name", metavar="NAME|KEY", shell_complete=complete_names)
+@click.option("-o", "output", type=click.Choice(["text", "json", "yaml"]), default="text", help="[default: text]")
+@click.pass_obj
+def describe_command(options: dict[str, Any], name: str, *, output: str) -> None:
+    """Show one interface: configuration, state, namespace, addresses, counters.
+
+    \b
+    Example:
+      vppctl describe veth1
+    """
+    from vppctl.cli.config import find, not_found, stored
+    from vppctl.cli.observe import join
+    from vppctl.cli.render import print_objects
+    from vppctl.model.keys import ROOT, parse_config_key
+
+    settings = Settings(options)
+    store = settings.open_store()
+    try:
+        entries, missing = find(store, settings.label, [name])
+        key = parse_config_key(entries[0].key) if entries else None
+        if missing or key is None:
+            raise not_found(settings.label, [name])
+        reports = join(store.list(f"{ROOT}{key.label}/").entries, key.label)
+    finally:
+        store.close()
+    report = next(r for r in reports if r["name"] == key.name)
+    found = {"key": str(key), "configuration": stored(entries[0]), "status": report}
+    if output == "text":
+        _print(found)
+    else:
+        print_objects(found, output)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from vppctl.cli.render import clean, print_objects
+
+    for title, text in _lines(found["key"], found["status"]):
+        if text:
+            click.echo(f"{title + ':':<15}{clean(text)}")
+    click.echo("Configuration:")
+    print_objects(found["configuration"], "json")
+
+
+def _lines(key: str, report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Titles and texts, in the order of the questions: what, how it is, where, what it has."""
+    counters = report.get("statistics") or {}
+    container = report.get("container") or {}
+    tentative = report.get("tentative") or ()
+    since = f" since {report['last_change']}" if report.get("last_change") else ""
+    link = f"{report.get('host_if_name', '')}, index {report['if_index']}" if report.get("if_index") else ""
+    addresses = [f"{a} (tentative)" if a in tentative else a for a in report.get("ip_addresses") or ()]
+    return [
+        ("Name", report["name"]),
+        ("Key", key),
+        ("State", f"{report.get('state', '')}{since}"),
+        ("Reason", report.get("reason", "")),
+        ("Message", report.get("message", "")),
+        ("Retries", str(report.get("retries") or "")),
+        ("Peer", report.get("peer", "")),
+        ("Namespace", report.get("namespace", "")),
+        (
+            "Container",
+            f"{container.get('name')}, id {container.get('id')}, PID {container.get('pid')}" if container else "",
+        ),
+        ("Link", link),
+        ("Admin / oper", f"{report.get('admin_status')} / {report.get('oper_status')}" if link else ""),
+        ("MAC", report.get("phys_address", "")),
+        ("MTU", str(report.get("mtu") or "")),
+        ("Addresses", ", ".join(addresses)),
+        ("Received", _traffic(counters, "in") if link else ""),
+        ("Sent", _traffic(counters, "out") if link else ""),
+    ]
+
+
+def _traffic(counters: dict[str, Any], way: str) -> str:
+    packets, octets, errors, dropped = (counters.get(f"{way}_{w}", 0) for w in ("packets", "bytes", "errors", "dropped"))
+    return f"{packets} packets, {octets} bytes, {errors} errors, {dropped} dropped"
