@@ -225,12 +225,6 @@ def test_restart_makes_again_or_adopts_and_removes_orphans(vppctl: Vppctl) -> No
     assert "APPLIED" in vppctl.run("agent", "run", "--once").stdout
 
 
-def test_microservices_wait_for_the_next_release(vppctl: Vppctl) -> None:
-    with Agent(vppctl):
-        vppctl.put(veth("a", "b", {"type": 1, "microservice": "web"}), veth("b", "a"))
-        vppctl.wait_state("a", "PENDING", "MicroserviceNotRunning")
-
-
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*1.json")), ids=lambda file: file.stem)
 def test_every_example_is_applied(vppctl: Vppctl, file: Path) -> None:
     kind = file.stem[:-1]

@@ -1,4 +1,4 @@
-"""Ratios of speed against peers in the same run: `sudo .venv/bin/python -m tests.bench [--pairs N] [--runs N]`.
+"""Ratios of speed against peers in the same run: `.venv/bin/python -m tests.bench`, as root; `--help` has the sizes.
 
 Works inside network and mount namespaces of its own, with an etcd of its own; prints one line a target: our median,
 the peer's median, and the ratio. Ratios are to be quoted, seconds are not.
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench import microservices
 from tests.support.etcd import Etcd
 from tests.support.netns import entered, isolate
 
@@ -186,11 +187,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--cycles", type=int, default=100, help="starts of a container; 0 for none")
     arguments = parser.parse_args()
     isolate()
     with tempfile.TemporaryDirectory() as folder, Etcd(Path(folder)) as etcd:
         os.environ["ETCDCTL_ENDPOINTS"] = etcd.endpoint
-        bench(arguments.pairs, arguments.runs, Path(folder))
+        if arguments.pairs:
+            bench(arguments.pairs, arguments.runs, Path(folder))
+        if arguments.cycles:
+            microservices.bench(arguments.cycles, Path(folder), lambda file: quiet(VPPCTL, "put", str(file)), agent)
 
 
 if __name__ == "__main__":

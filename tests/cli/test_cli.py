@@ -107,6 +107,7 @@ def test_all_errors_of_all_files_and_nothing_written(vppctl: Vppctl, tmp_path: P
         pytest.param(["-put", "/vnf-agent/x"], 2, "-put takes KEY and FILE", id="old put"),
         pytest.param(["wait", "a", "--for", "applied", "--timeout", "200ms"], 6, "a: is not configured", id="time out"),
         pytest.param(["wait", "a", "--for", "absent", "--timeout", "1s"], 0, "no agent of label vpp1", id="absent"),
+        pytest.param(["agent", "run", "--docker-host", "x"], 2, "--docker-host 'x' is no URL", id="docker host"),
         pytest.param(["status", "nobody"], 3, "nobody: is not configured", id="status missing"),
     ],
 )

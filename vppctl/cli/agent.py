@@ -8,6 +8,7 @@ import click
 
 from vppctl import __version__
 from vppctl.cli.settings import Settings
+from vppctl.errors import UsageError
 
 
 @click.group("agent")
@@ -56,6 +57,9 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     from vppctl.cli.documents import load
     from vppctl.cli.render import print_status
 
+    host = choices["docker_host"]
+    if host and not host.startswith(("unix://", "tcp://", "http://", "https://", "ssh://")):
+        raise UsageError(f"--docker-host {host!r} is no URL; write one such as unix:///var/run/docker.sock")
     settings = Settings(options)
     if files:
         items = load(files, settings.label)

@@ -86,5 +86,4 @@ def _lines(key: str, report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _traffic(counters: dict[str, Any], way: str) -> str:
-    packets, octets, errors, dropped = (counters.get(f"{way}_{w}", 0) for w in ("packets", "bytes", "errors", "dropped"))
-    return f"{packets} packets, {octets} bytes, {errors} errors, {dropped} dropped"
+    return ", ".join(f"{counters.get(f'{way}_{what}', 0)} {what}" for what in ("packets", "bytes", "errors", "dropped"))
