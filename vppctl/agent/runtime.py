@@ -17,8 +17,9 @@ from vppctl.agent.health import notify
 from vppctl.agent.logs import set_up_logging
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
-from vppctl.agent.sources import Event, Resync, Sources, Stop, StoreState
-from vppctl.agent.status import Publisher, Report, Reports
+from vppctl.agent.sources import Configuration, Event, Resync, Sources, Stop, StoreState
+from vppctl.agent.status import Publisher, Report, Reports, report, vpp_report
+from vppctl.agent.vpp_worker import VppNews, VppWorker
 from vppctl.errors import StoreError
 from vppctl.linux.monitor import LinkChanged, NamespaceGone, Overrun
 from vppctl.linux.namespaces import raise_file_limit, start_of
@@ -26,10 +27,11 @@ from vppctl.linux.nsids import NsidTable
 from vppctl.linux.watcher import NamespacesChanged
 from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.document import decode_bytes
-from vppctl.model.interface import Interface, NamespaceType
-from vppctl.model.keys import Kind, config_prefix
+from vppctl.model.interface import Interface, NamespaceType, VppInterface
+from vppctl.model.keys import Kind, config_prefix, status_key
 from vppctl.reconcile.mirror import Batch
-from vppctl.reconcile.state import Configured, Invalid, State
+from vppctl.reconcile.state import Condition, Configured, Invalid, State
+from vppctl.reconcile.vpp import VppCondition, VppConfigured, host_names
 from vppctl.store.base import Store
 from vppctl.store.settings import StoreSettings, open_store
 
@@ -88,19 +90,24 @@ class Agent:
         self.reconciler = Reconciler(settings.label, resolver, self.nsids, adopt=settings.resync == "adopt")
         self.reports = Reports()
         self.publisher: Publisher | None = None
-        self.listed = False
+        self.vpp = VppWorker(settings.label, settings.vpp_socket, self.sources.inbox.put)
+        self.vpp_desired: dict[str, VppConfigured] = {}
+        self.listed: set[Kind] = set()
+        """The kinds whose configuration is known in full."""
         self.ready = False
         """Whether the first pass is done."""
-        self.stopping = False
+        self.stopping = self.failed = False
 
     def run(self) -> int:
         """Run to the end; see `run`."""
         store = open_store(self.settings.store)
         log.info("agent of label %s starts, store %s", self.settings.label, store.description)
-        self.sources.follow_store(store, config_prefix(self.settings.label))
+        for kind in Kind:
+            self.sources.follow_store(store, kind, config_prefix(self.settings.label, kind))
         if not self.settings.once:
             self.sources.follow_kernel(self.nsids)
             self.sources.follow_signals()
+            self.sources.follow_vpp(self.vpp)
             self.publisher = Publisher(
                 lambda: open_store(self.settings.store), self.settings.label, self.settings.version
             )
@@ -109,17 +116,19 @@ class Agent:
             self._loop()
         finally:
             self._end(store)
-        reports = [self.reports.current[name] for name in sorted(self.reports.current)]
+        reports = sorted(self.reports.current.values(), key=lambda r: str(r["name"]))
         if self.settings.on_status and self.settings.once:
             self.settings.on_status(reports)
-        return 0 if not self.settings.once or all(r["state"] == State.APPLIED for r in reports) else 1
+        if not self.settings.once:
+            return int(self.failed)
+        return 0 if all(r["state"] == State.APPLIED for r in reports) else 1
 
     def _loop(self) -> None:
         audit = time.monotonic() + AUDIT
         while not self.stopping:
             self._drain(self._patience(audit))
             now = time.monotonic()
-            if not self.listed or self.stopping or self._wait_for_docker():
+            if not self._is_known() or self.stopping or self._wait_for_docker():
                 continue
             if now >= audit:
                 self.reconciler.refresh_namespaces()
@@ -130,7 +139,14 @@ class Agent:
                 self.ready = True
                 notify("READY=1\nSTATUS=reconciling")
             if self.settings.once:
+                if self.vpp_desired:
+                    self.vpp.look()
+                    self._drain(0.0)
                 return
+
+    def _is_known(self) -> bool:
+        """Whether there is enough to begin with: nothing is deleted before the first full list."""
+        return Kind.LINUX in self.listed and (not self.settings.once or Kind.VPP in self.listed)
 
     def _wait_for_docker(self) -> float:
         """Seconds that the first pass is still put off."""
@@ -138,7 +154,7 @@ class Agent:
 
     def _patience(self, audit: float) -> float | None:
         """Seconds to wait for the next event."""
-        if not self.listed:
+        if not self._is_known():
             return None
         if wait := self._wait_for_docker():
             return wait
@@ -163,27 +179,32 @@ class Agent:
                 event = self.sources.inbox.get_nowait()
         except queue.Empty:
             return
-        if look and self.listed:
+        if look and self._is_known():
             self.reconciler.refresh_namespaces()
 
     def _take(self, event: Event) -> None:
         reconciler = self.reconciler
         match event:
-            case Batch():
-                self._configure(event)
+            case Configuration(kind, batch):
+                self._configure(kind, batch)
+            case VppNews():
+                self._vpp_news(event)
             case StoreState():
                 self._store_state(event)
             case LinkChanged(netns=netns, index=index, name=name):
                 names = reconciler.memory.at(netns, index, name) | set(reconciler.desired.claimants((netns, name)))
                 reconciler.enqueue(names, time.monotonic(), DEBOUNCE)
+                if netns == self.nsids.own:
+                    self.vpp.wake()
             case NamespaceGone(netns=netns):
                 reconciler.enqueue(reconciler.memory.leave(netns), time.monotonic(), DEBOUNCE)
                 reconciler.refresh_namespaces()
             case Overrun() | Resync():
                 reconciler.refresh_namespaces()
                 reconciler.enqueue_all()
-            case Stop():
-                self.stopping = True
+                self.vpp.wake()
+            case Stop(failed):
+                self.stopping, self.failed = True, self.failed or failed
             case NamespacesChanged():
                 reconciler.refresh_namespaces()
             case MicroservicesChanged(labels):
@@ -197,46 +218,74 @@ class Agent:
             log.info("the store is followed")
         else:
             log.warning("%s", event.error)
-            if self.settings.once and not self.listed:
+            if self.settings.once and not self._is_known():
                 raise StoreError(event.error)
 
-    def _configure(self, batch: Batch) -> None:
-        desired = self.reconciler.desired
-        prefix = config_prefix(self.settings.label)
+    def _configure(self, kind: Kind, batch: Batch) -> None:
+        prefix = config_prefix(self.settings.label, kind)
         for entry in batch.entries:
             name = entry.key.removeprefix(prefix)
-            if entry.value is None:
-                self.reconciler.backlog.add(desired.delete(name))
-                continue
-            decoded = decode_bytes(
-                entry.value, kind=Kind.LINUX, name=name, tolerant=True, allowed_dirs=self.settings.allowed_dirs
-            )
-            for warning in decoded.warnings:
-                log.warning("%s: %s", name, warning)
-            valid = isinstance(decoded.interface, Interface) and not decoded.problems
-            content = decoded.interface if valid else Invalid(decoded.problems)
-            assert isinstance(content, Interface | Invalid)
-            self.reconciler.backlog.add(desired.put(Configured(name, content, entry.mod_revision)))
-        self.listed = self.listed or batch.full
-        self.sources.follow_references(desired.references())
+            content = None if entry.value is None else self._decode(kind, name, entry.value)
+            if kind is Kind.VPP:
+                self._put_vpp(name, content, entry.mod_revision)
+            else:
+                self._put_linux(name, content, entry.mod_revision)
+        if batch.full:
+            self.listed.add(kind)
+        if kind is Kind.VPP:
+            self.reconciler.backlog.add(self.reconciler.desired.serve(host_names(self.vpp_desired)))
+            self.vpp.configure(self.vpp_desired)
+        else:
+            self.sources.follow_references(self.reconciler.desired.references())
+
+    def _decode(self, kind: Kind, name: str, value: bytes) -> Interface | VppInterface | Invalid:
+        decoded = decode_bytes(value, kind=kind, name=name, tolerant=True, allowed_dirs=self.settings.allowed_dirs)
+        for warning in decoded.warnings:
+            log.warning("%s: %s", name, warning)
+        return decoded.interface or Invalid(decoded.problems)
+
+    def _put_linux(self, name: str, content: Interface | VppInterface | Invalid | None, revision: int) -> None:
+        desired = self.reconciler.desired
+        if content is None:
+            self.reconciler.backlog.add(desired.delete(name))
+        elif not isinstance(content, VppInterface):
+            self.reconciler.backlog.add(desired.put(Configured(name, content, revision)))
+
+    def _put_vpp(self, name: str, content: Interface | VppInterface | Invalid | None, revision: int) -> None:
+        if content is None:
+            self.vpp_desired.pop(name, None)
+        elif not isinstance(content, Interface):
+            self.vpp_desired[name] = VppConfigured(name, content, revision)
 
     def _reconcile(self, now: float) -> None:
         started = time.perf_counter()
         news = self.reconciler.run(now)
         for name, condition in news.items():
-            if condition is None:
-                self.reports.current.pop(name, None)
-                content = None
-            else:
+            content = None
+            if condition is not None:
                 interface = self.reconciler.desired.interface(name)
                 retries = self.reconciler.backlog.retries(self.reconciler.desired.pair_of(name))
                 container = self.reconciler.resolver.container(interface.namespace) if interface else None
-                content = self.reports.update(condition, interface, retries, container)
-            if self.publisher:
-                self.publisher.offer(name, content)
+                content = report(condition, interface, retries, container)
+            self._say(Kind.LINUX, name, condition, content)
         self.reports.tell()
         if news:
             log.debug("looked at %d interfaces in %.1f ms", len(news), (time.perf_counter() - started) * 1e3)
+
+    def _vpp_news(self, news: VppNews) -> None:
+        for name, condition in news.conditions.items():
+            content = vpp_report(condition, news.retries.get(name, 0)) if condition else None
+            self._say(Kind.VPP, name, condition, content)
+        self.reports.tell()
+
+    def _say(self, kind: Kind, name: str, condition: Condition | VppCondition | None, content: Report | None) -> None:
+        key = status_key(self.settings.label, name, kind)
+        if condition is None or content is None:
+            self.reports.current.pop(key, None)
+        else:
+            content = self.reports.update(key, condition, content)
+        if self.publisher:
+            self.publisher.offer(key, content)
 
     def _end(self, store: Store) -> None:
         notify("STOPPING=1")

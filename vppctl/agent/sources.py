@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import signal
 import threading
@@ -11,14 +12,18 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NamedTuple
 
+from vppctl.agent.vpp_worker import VppNews, VppWorker
 from vppctl.linux.monitor import LinkChanged, LinkMonitor, NamespaceGone, Overrun
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.watcher import NamespacesChanged, NamespaceWatcher
 from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.interface import NamespaceRef, NamespaceType
+from vppctl.model.keys import Kind
 from vppctl.reconcile.mirror import Batch, Mirror
 from vppctl.store.base import Store
 from vppctl.store.follow import follow
+
+log = logging.getLogger("vppctl.agent")
 
 DOCKER_PATIENCE = 2.0
 """Seconds that the first pass waits for Docker's first answer, so that what is there is not taken for gone."""
@@ -33,7 +38,9 @@ class StoreState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Finish the batch in hand and end."""
+    """Finish the batch in hand and end; `failed` when a thread has died, so that a whole agent is started."""
+
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +48,17 @@ class Resync:
     """Compare everything."""
 
 
+class Configuration(NamedTuple):
+    """What has changed in the store."""
+
+    kind: Kind
+    batch: Batch
+
+
 Event = (
-    Batch
+    Configuration
     | StoreState
+    | VppNews
     | LinkChanged
     | NamespaceGone
     | Overrun
@@ -64,14 +79,25 @@ class Sources:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._docker_since: float | None = None
+        self._vpp: VppWorker | None = None
 
-    def follow_store(self, store: Store, prefix: str) -> None:
-        """From now on changes of the configuration arrive."""
+    def follow_store(self, store: Store, kind: Kind, prefix: str) -> None:
+        """From now on changes of this kind of configuration arrive."""
+
+        def deliver(batch: Batch) -> None:
+            self.inbox.put(Configuration(kind, batch))
 
         def state(ready: bool, error: str) -> None:
-            self.inbox.put(StoreState(ready, error))
+            # Both kinds are in one store, and once is enough.
+            if kind is Kind.LINUX:
+                self.inbox.put(StoreState(ready, error))
 
-        self._start("store", follow, store, prefix, Mirror(), self._stop, self.inbox.put, state)
+        self._start(f"store-{kind}", follow, store, prefix, Mirror(), self._stop, deliver, state)
+
+    def follow_vpp(self, worker: VppWorker) -> None:
+        """From now on VPP follows its configuration."""
+        self._vpp = worker
+        self._start("vpp", worker.run)
 
     def follow_kernel(self, nsids: NsidTable) -> None:
         """From now on events of links and namespaces arrive."""
@@ -103,6 +129,8 @@ class Sources:
         """End the threads; those that take longer than `timeout` seconds end with the process."""
         self._stop.set()
         self._microservices.close()
+        if self._vpp:
+            self._vpp.stop()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -115,6 +143,13 @@ class Sources:
         return handle
 
     def _start(self, name: str, target: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
+        def body() -> None:
+            try:
+                target(*arguments)
+            except Exception:
+                log.exception("thread %s has died", name)
+                self.inbox.put(Stop(failed=True))
+
+        thread = threading.Thread(target=body, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)

@@ -19,8 +19,9 @@ from typing import Any
 from vppctl.errors import StoreError
 from vppctl.microservices import Container
 from vppctl.model.interface import Interface
-from vppctl.model.keys import agent_key, status_key
+from vppctl.model.keys import agent_key
 from vppctl.reconcile.state import Condition, Link, State, Statistics
+from vppctl.reconcile.vpp import VppCondition
 from vppctl.store.base import Delete, Lease, Operation, Put, Store
 
 log = logging.getLogger("vppctl.agent.status")
@@ -39,10 +40,8 @@ BATCH = 100
 Report = dict[str, Any]
 
 
-def report(
-    condition: Condition, interface: Interface | None, retries: int, container: Container | None, changed: str
-) -> Report:
-    """The published form of a condition (part 2 of the contract); times are RFC 3339."""
+def report(condition: Condition, interface: Interface | None, retries: int, container: Container | None) -> Report:
+    """The published form of a condition (part 2 of the contract), but for its time."""
     link: Link | None = condition.link
     statistics = (link.statistics if link else None) or Statistics()
     return {
@@ -62,9 +61,34 @@ def report(
         "ip_addresses": list(link.addresses if link else (interface.ip_addresses if interface else ())),
         **({"tentative": list(link.tentative)} if link and link.tentative else {}),
         "config_revision": condition.revision,
-        "last_change": changed,
         "retries": retries,
         "statistics": {name: getattr(statistics, name) for name in Statistics._fields},
+    }
+
+
+def vpp_report(condition: VppCondition, retries: int) -> Report:
+    """The same of an interface in VPP; `if_index` is VPP's sw_if_index, `peer` what it is attached to."""
+    interface, link = condition.interface, condition.link
+    memif = interface.memif if interface else None
+    return {
+        "name": condition.name,
+        "state": str(condition.state),
+        "reason": str(condition.reason),
+        "message": condition.message,
+        "type": interface.type.name if interface else "",
+        "internal_name": link.internal_name if link else "",
+        "host_if_name": interface.host_if_name if interface else "",
+        "namespace": "vpp",
+        "peer": (memif.socket_filename if memif else interface.host_if_name) if interface else "",
+        "if_index": link.sw_if_index if link else 0,
+        "admin_status": ("UP" if link.up else "DOWN") if link else "",
+        "oper_status": ("UP" if link.running else "DOWN") if link else "",
+        "phys_address": link.mac if link else (interface.phys_address if interface else ""),
+        "mtu": link.mtu if link else (interface.mtu if interface else 0),
+        "ip_addresses": list(link.addresses if link else (interface.ip_addresses if interface else ())),
+        "config_revision": condition.revision,
+        "retries": retries,
+        "statistics": dict.fromkeys(Statistics._fields, 0),
     }
 
 
@@ -73,19 +97,18 @@ class Reports:
     """The newest report of every interface; `last_change` moves only when state or reason do."""
 
     current: dict[str, Report] = field(default_factory=dict)
-    moved: list[Condition] = field(default_factory=list)
+    """By status key."""
+    moved: list[Condition | VppCondition] = field(default_factory=list)
 
-    def update(
-        self, condition: Condition, interface: Interface | None, retries: int, container: Container | None = None
-    ) -> Report:
-        """Take over a condition; returns its report."""
-        before = self.current.get(condition.name)
+    def update(self, key: str, condition: Condition | VppCondition, report: Report) -> Report:
+        """Take over what is said about an interface; returns it with the time of its last change, RFC 3339."""
+        before = self.current.get(key)
         same = before and (before["state"], before["reason"]) == (condition.state, condition.reason)
-        changed = before["last_change"] if before and same else rfc3339()
-        self.current[condition.name] = report(condition, interface, retries, container, changed)
+        report["last_change"] = before["last_change"] if before and same else rfc3339()
+        self.current[key] = report
         if not same:
             self.moved.append(condition)
-        return self.current[condition.name]
+        return report
 
     def tell(self) -> None:
         """Log what has moved since the last time, one by one as long as that can be read."""
@@ -98,7 +121,7 @@ class Reports:
         self.moved.clear()
 
 
-def _tell(condition: Condition) -> None:
+def _tell(condition: Condition | VppCondition) -> None:
     level = logging.INFO if condition.state in (State.APPLIED, State.PENDING) else logging.WARNING
     detail = f" {condition.reason}: {condition.message}" if condition.reason else ""
     log.log(level, "%s %s%s", condition.name, condition.state, detail)
@@ -125,12 +148,12 @@ class Publisher:
         """Begin to publish."""
         self._thread.start()
 
-    def offer(self, name: str, content: Report | None) -> None:
-        """Publish this report of an interface, or with None that it has none any more."""
+    def offer(self, key: str, content: Report | None) -> None:
+        """Publish this report under its status key, or with None that there is none any more."""
         value = None if content is None else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
         with self._wake:
-            if self._known.get(name) != value or name in self._news or value is None:
-                self._news[name] = value
+            if self._known.get(key) != value or key in self._news or value is None:
+                self._news[key] = value
                 self._changed = int(time.time())
                 self._wake.notify()
 
@@ -182,15 +205,12 @@ class Publisher:
     def _commit(self, store: Store, lease: Lease, *, alive: bool = False) -> None:
         while True:
             with self._wake:
-                names = list(self._news)[: BATCH - 1]
-                batch = {name: self._news.pop(name) for name in names}
+                keys = list(self._news)[: BATCH - 1]
+                batch = {key: self._news.pop(key) for key in keys}
             if not batch and not alive:
                 return
             operations: list[Operation] = [
-                Delete(status_key(self._label, name))
-                if value is None
-                else Put(status_key(self._label, name), value, lease.id)
-                for name, value in batch.items()
+                Delete(key) if value is None else Put(key, value, lease.id) for key, value in batch.items()
             ]
             operations.append(Put(agent_key(self._label), self._life_sign(), lease.id))
             alive = False
@@ -200,11 +220,11 @@ class Publisher:
                 with self._wake:
                     self._news = {**batch, **self._news}
                 raise
-            for name, value in batch.items():
+            for key, value in batch.items():
                 if value is None:
-                    self._known.pop(name, None)
+                    self._known.pop(key, None)
                 else:
-                    self._known[name] = value
+                    self._known[key] = value
 
     def _life_sign(self) -> bytes:
         """As ligato's agents write it (status.proto): state 1 is OK, times are Unix seconds."""

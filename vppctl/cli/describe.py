@@ -22,7 +22,8 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
       vppctl describe veth1
     """
     from vppctl.cli.config import find, not_found, stored
-    from vppctl.cli.observe import join
+    from vppctl.cli.graph import chain
+    from vppctl.cli.observe import by_key, join
     from vppctl.cli.render import print_objects
     from vppctl.model.keys import ROOT, parse_config_key
 
@@ -36,8 +37,8 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
         reports = join(store.list(f"{ROOT}{key.label}/").entries, key.label)
     finally:
         store.close()
-    report = next(r for r in reports if r["name"] == key.name)
-    found = {"key": str(key), "configuration": stored(entries[0]), "status": report}
+    report = by_key(reports)[key.name, str(key.kind)]
+    found = {"key": str(key), "configuration": stored(entries[0]), "chain": chain(report, reports), "status": report}
     if output == "text":
         _print(found)
     else:
@@ -47,20 +48,21 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
 def _print(found: dict[str, Any]) -> None:
     from vppctl.cli.render import clean, print_objects
 
-    for title, text in _lines(found["key"], found["status"]):
+    for title, text in _lines(found["key"], found["chain"], found["status"]):
         if text:
             click.echo(f"{title + ':':<15}{clean(text)}")
     click.echo("Configuration:")
     print_objects(found["configuration"], "json")
 
 
-def _lines(key: str, report: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines(key: str, links: list[str], report: dict[str, Any]) -> list[tuple[str, str]]:
     """Titles and texts, in the order of the questions: what, how it is, where, what it has."""
     counters = report.get("statistics") or {}
     container = report.get("container") or {}
     tentative = report.get("tentative") or ()
     since = f" since {report['last_change']}" if report.get("last_change") else ""
-    link = f"{report.get('host_if_name', '')}, index {report['if_index']}" if report.get("if_index") else ""
+    own_name = report.get("internal_name") or report.get("host_if_name", "")
+    link = f"{own_name}, index {report['if_index']}" if own_name and report.get("admin_status") else ""
     addresses = [f"{a} (tentative)" if a in tentative else a for a in report.get("ip_addresses") or ()]
     return [
         ("Name", report["name"]),
@@ -70,6 +72,7 @@ def _lines(key: str, report: dict[str, Any]) -> list[tuple[str, str]]:
         ("Message", report.get("message", "")),
         ("Retries", str(report.get("retries") or "")),
         ("Peer", report.get("peer", "")),
+        ("Chain", " - ".join(links) if len(links) > 1 else ""),
         ("Namespace", report.get("namespace", "")),
         (
             "Container",

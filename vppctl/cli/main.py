@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("observe", "Show the state of every interface as the agent reports it."),
     "describe": ("describe", "Show one interface: configuration, state, namespace, addresses, counters."),
     "wait": ("observe", "Wait until interfaces are applied or absent."),
+    "graph": ("graph", "Draw who is connected to whom, through which namespaces."),
     "agent": ("agent", "The agent: makes the kernel look like the configuration."),
     "completion": ("completion", "Print the shell's completion script."),
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STATUS_OUTPUT = click.Choice(["table", "wide", "json", "yaml", "name"])
 PROBLEMS = ("FAILED", "INVALID")
+ByKey = dict[tuple[str, str], dict[str, Any]]
 Choose = Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]]
 
 
@@ -55,7 +56,7 @@ def status_command(
         print_status(chosen, output, settings.color)
         if watch:
             show = partial(print_change, output=output)
-            _follow(store, settings, {r["name"]: r for r in chosen}, choose, show)
+            _follow(store, settings, by_key(chosen), choose, show)
     finally:
         store.close()
 
@@ -65,15 +66,15 @@ def join(entries: Sequence[Entry], label: str) -> list[dict[str, Any]]:
     from vppctl.model.keys import Kind, agent_key, config_prefix, status_prefix
 
     alive = any(entry.key == agent_key(label) for entry in entries)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for kind in Kind:
         config, status = config_prefix(label, kind), status_prefix(label, kind)
         for entry in entries:
             if entry.key.startswith(config):
                 name = entry.key[len(config) :]
-                found.setdefault(name, {"name": name, **unreported(alive=alive, label=label)})
+                found.setdefault((name, kind), {"name": name, "kind": kind, **unreported(alive=alive, label=label)})
             elif entry.key.startswith(status):
-                found[entry.key[len(status) :]] = _report(entry)
+                found[entry.key[len(status) :], kind] = {**_report(entry), "kind": str(kind)}
     return [found[name] for name in sorted(found)]
 
 
@@ -99,9 +100,7 @@ def _choose(reports: Sequence[dict[str, Any]], *, names: Sequence[str], problems
     return [r for r in reports if (not names or r["name"] in names) and (not problems or r.get("state") in PROBLEMS)]
 
 
-def _follow(
-    store: Store, settings: Settings, shown: dict[str, dict[str, Any]], choose: Choose, show: Callable[[Any], None]
-) -> None:
+def _follow(store: Store, settings: Settings, shown: ByKey, choose: Choose, show: Callable[[Any], None]) -> None:
     """Show each report that is new or changed; through breaks of the store, until interrupted."""
     from threading import Event
 
@@ -118,12 +117,12 @@ def _follow(
                 view.pop(entry.key, None)
             else:
                 view[entry.key] = entry
-        now = {r["name"]: r for r in choose(join(list(view.values()), settings.label))}
-        for name, report in now.items():
-            if _visible(shown.get(name)) != _visible(report):
+        now = by_key(choose(join(list(view.values()), settings.label)))
+        for key, report in now.items():
+            if _visible(shown.get(key)) != _visible(report):
                 show(report)
-        for name in shown.keys() - now.keys():
-            show({"name": name, "state": "ABSENT"})
+        for key in shown.keys() - now.keys():
+            show({"name": key[0], "kind": key[1], "state": "ABSENT"})
         shown = now
 
     def on_state(_ready: bool, error: str) -> None:
@@ -132,6 +131,11 @@ def _follow(
 
     gc.enable()
     follow(store, f"{ROOT}{settings.label}/", Mirror(), Event(), deliver, on_state)
+
+
+def by_key(reports: Sequence[dict[str, Any]]) -> ByKey:
+    """The reports by name and kind: an interface in VPP may have the name of one in Linux."""
+    return {(r["name"], r["kind"]): r for r in reports}
 
 
 def _visible(report: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from typing import assert_never
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns, create_named, enable_ipv6
 from vppctl.linux.nsids import NsidTable
+from vppctl.linux.offload import set_checksum
 from vppctl.linux.rtnl import Answer, Rtnl
 from vppctl.reconcile.operations import (
     AddAddress,
@@ -26,6 +27,7 @@ from vppctl.reconcile.operations import (
     Failure,
     Operation,
     Outcome,
+    SetChecksum,
     SetLink,
 )
 from vppctl.reconcile.state import NetnsId
@@ -75,6 +77,8 @@ class Executor:
                     creates.append((number, operation))
                 case DeleteLinks():
                     deletes.append((number, operation))
+                case SetChecksum(netns=netns, name=name, on=on):
+                    _set_checksum(number, spaces.get(netns), name, failures, on=on)
                 case SetLink():
                     steps.setdefault((LINKS, operation.netns), []).append(_setting(number, operation))
                 case AddAddress() | DelAddress():
@@ -194,6 +198,16 @@ def _create_namespace(number: int, name: str, failures: dict[int, Failure]) -> N
         create_named(name)
     except OSError as error:
         failures[number] = _failure(f"create namespace {name!r}", error)
+
+
+def _set_checksum(number: int, space: Netns | None, name: str, failures: dict[int, Failure], *, on: bool) -> None:
+    if space is None:
+        failures[number] = Failure(errno.ENOENT, "the namespace has gone")
+        return
+    try:
+        set_checksum(space, name, on=on)
+    except OSError as error:
+        failures[number] = _failure(f"set TX checksum offload of {name!r}", error)
 
 
 def _pair(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> bytes:

@@ -7,11 +7,12 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
+from vppctl.linux.offload import read_checksums
 from vppctl.linux.rtnl import Rtnl
 from vppctl.reconcile.state import Link, NetnsId, ObservedState, Statistics
 
@@ -53,7 +54,7 @@ def observe(
             nsid = nsids.nsid(netns)
             if space is not None:
                 with Rtnl(space) as rtnl:
-                    links += _read(rtnl, own, netns, names, nsids)
+                    links += _with_checksums(_read(rtnl, own, netns, names, nsids), space, nsids.own)
             elif nsid is not None:
                 try:
                     links += _read(own, own, netns, names, nsids, nsid)
@@ -100,6 +101,15 @@ def _complete(rtnl: Rtnl, own: Rtnl, netns: NetnsId, raw: list[_Raw], nsids: Nsi
             _addresses(rtnl.dump(wire.dump_addresses(link.index, nsid)), addresses)
     peers = nsids.seen_from(netns, own) if any(wire.IFLA_LINK_NETNSID in r.attributes for r in raw) else {}
     return [_link(r, addresses.get(r.index, ()), peers) for r in raw]
+
+
+def _with_checksums(links: list[Link], space: Netns, own: NetnsId) -> list[Link]:
+    """VPP runs in the agent's own namespace: elsewhere, with the peer elsewhere too, it makes no difference."""
+    names = [link.name for link in links if link.kind == "veth" and own in (link.netns, link.peer_netns)]
+    if not names:
+        return links
+    found = read_checksums(space, names)
+    return [replace(link, checksum=found.get(link.name)) for link in links]
 
 
 def _raw(netns: NetnsId, body: bytes) -> _Raw:

@@ -24,6 +24,8 @@ class DesiredState:
 
     marks: Marks
     configured: dict[str, Configured] = field(default_factory=dict)
+    served: set[str] = field(default_factory=set)
+    """Kernel names in the agent's own namespace that AF_PACKET interfaces of VPP are attached to."""
     resolutions: dict[NamespaceRef, Resolution] = field(default_factory=dict)
     _referrers: dict[str, set[str]] = field(default_factory=dict)
     _users: dict[NamespaceRef, set[str]] = field(default_factory=dict)
@@ -87,6 +89,22 @@ class DesiredState:
         if isinstance(configured.content, Interface):
             self._enter(configured.content)
         return concerned | self._concerned(configured.name)
+
+    def serve(self, names: set[str]) -> set[PairId]:
+        """From now on these kernel names in the agent's own namespace serve VPP."""
+        changed, self.served = self.served ^ names, names
+        if not changed:
+            return set()
+        return {
+            self.pair_of(name)
+            for name, interface in self._valid.items()
+            if interface.namespace.is_default and interface.kernel_name in changed
+        }
+
+    def serves(self, interface: Interface) -> bool:
+        """Whether VPP gets what comes through this interface's pair."""
+        sides = (interface, self._valid.get(interface.peer))
+        return any(side and side.namespace.is_default and side.kernel_name in self.served for side in sides)
 
     def delete(self, name: str) -> set[PairId]:
         """Forget a document; unknown names concern nobody."""

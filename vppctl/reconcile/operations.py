@@ -26,6 +26,8 @@ class End(NamedTuple):
     group: int
     alias: str
     addresses: tuple[str, ...]
+    checksum: bool = True
+    """Whether TX checksums may be left to the link."""
 
 
 class CreateVeth(NamedTuple):
@@ -89,7 +91,18 @@ class DelAddress:
     address: str
 
 
-Setting = SetLink | AddAddress | DelAddress
+@dataclass(frozen=True, slots=True)
+class SetChecksum:
+    """Leave TX checksums to a link, or compute them before (ethtool's tx-checksumming)."""
+
+    pair: PairId
+    netns: NetnsId
+    index: int
+    name: str
+    on: bool
+
+
+Setting = SetChecksum | SetLink | AddAddress | DelAddress
 Operation = CreateNamespace | CreateVeth | DeleteLinks | Setting
 
 

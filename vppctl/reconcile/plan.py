@@ -24,6 +24,7 @@ from vppctl.reconcile.operations import (
     DeleteLinks,
     Doomed,
     End,
+    SetChecksum,
     SetLink,
     Setting,
 )
@@ -231,6 +232,7 @@ class _Planner:
             group=self.marks.group,
             alias=self.marks.alias(interface.name),
             addresses=interface.ip_addresses,
+            checksum=not self.desired.serves(interface),
         )
 
     # What changes in place
@@ -272,6 +274,8 @@ def _settings(pair: PairId, link: Link, end: End) -> Iterator[Setting]:
     where = (pair, link.netns, link.index, link.name)
     if any(value is not None for value in changes.values()):
         yield SetLink(*where, **changes)  # type: ignore[arg-type]
+    if link.checksum not in (None, end.checksum):
+        yield SetChecksum(*where, end.checksum)
     for address in link.addresses:
         if address not in end.addresses:
             yield DelAddress(*where, address)

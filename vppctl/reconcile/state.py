@@ -123,6 +123,8 @@ class Link:
     peer_netns: NetnsId | None = None
     """The namespace of the peer; None when it has none or when it is not among the observed ones."""
     statistics: Statistics | None = None
+    checksum: bool | None = None
+    """Whether TX checksums are left to the link; known only of pairs with an end in the agent's own namespace."""
 
 
 class Statistics(NamedTuple):

@@ -1,0 +1,171 @@
+"""VPP's thread: makes VPP's interfaces follow the configuration and their host interfaces.
+
+A thread of its own, for VPP may hang: nothing that it does or does not do delays the kernel's side. Level-triggered,
+as the reconciler is: whatever wakes it, it looks at everything.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from vppctl.linux.hosts import find_hosts, set_mac
+from vppctl.model.interface import VppInterface
+from vppctl.reconcile.state import Reason, State
+from vppctl.reconcile.vpp import (
+    ChangeInVpp,
+    CreateInVpp,
+    VppCondition,
+    VppConfigured,
+    VppMarks,
+    VppOperation,
+    VppPlan,
+    host_names,
+    plan_vpp,
+)
+from vppctl.vpp import DEFAULT_SOCKET, Vpp, VppAwayError
+
+log = logging.getLogger("vppctl.agent.vpp")
+
+ROUNDS = 4
+"""Plans made in one pass: deletions, creations, changes, verification."""
+AUDIT = 10.0
+"""Seconds between full looks: VPP tells of few of its changes."""
+PATIENCE = 0.5
+"""Seconds that VPP's end may go unnoticed."""
+BACKOFF_FIRST, BACKOFF_LAST = 0.5, 10.0
+"""Seconds between attempts to reach VPP, or to do what it refused."""
+
+
+class VppNews(NamedTuple):
+    """What is said about VPP's interfaces from now on; None for one that is no more."""
+
+    conditions: dict[str, VppCondition | None]
+    retries: dict[str, int]
+
+
+class VppWorker:
+    """Follows one VPP. `configure`, `wake` and `stop` may be called from any thread."""
+
+    def __init__(self, label: str, path: str | None, deliver: Callable[[VppNews], None]) -> None:
+        self._marks, self._path, self._deliver = VppMarks(label), path or DEFAULT_SOCKET, deliver
+        self._explicit = path is not None
+        self._desired: dict[str, VppConfigured] = {}
+        self._told: dict[str, VppCondition] = {}
+        self._retries: dict[str, int] = {}
+        self._vpp: Vpp | None = None
+        self._trouble = ""
+        self._failures = 0
+        self._wake = threading.Event()
+        self._stop = False
+
+    def configure(self, desired: Mapping[str, VppConfigured]) -> None:
+        """From now on the configuration is this, all of it."""
+        self._desired = dict(desired)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look at everything soon."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End `run`; VPP's interfaces stay."""
+        self._stop = True
+        self._wake.set()
+
+    def run(self) -> None:
+        """Follow until stopped; the body of a thread."""
+        due = 0.0
+        while not self._stop:
+            woken = self._wake.wait(min(PATIENCE, max(0.0, due - time.monotonic())) if self._wanted() else None)
+            self._wake.clear()
+            lost = self._vpp is not None and not self._vpp.alive
+            if self._wanted() and (woken or lost or time.monotonic() >= due):
+                due = time.monotonic() + self.look()
+        if self._vpp:
+            self._vpp.close()
+
+    def look(self) -> float:
+        """One pass over everything; returns the seconds until the next."""
+        desired = self._desired
+        if self._vpp is not None and not self._vpp.alive:
+            self._lose("VPP has gone away")
+        try:
+            if self._vpp is None:
+                self._vpp = Vpp(self._path, self.wake)
+                log.info("connected to VPP %s at %s", self._vpp.version(), self._path)
+                self._trouble = ""
+            failed = self._converge(self._vpp, desired)
+        except VppAwayError as error:
+            self._lose(str(error))
+            self._tell({name: self._unavailable(configured) for name, configured in desired.items()}, desired)
+            failed = True
+        self._failures = self._failures + 1 if failed else 0
+        return min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(self._failures - 1, 10)) if failed else AUDIT
+
+    def _wanted(self) -> bool:
+        return bool(self._explicit or self._desired or self._told or self._vpp)
+
+    def _lose(self, why: str) -> None:
+        if why != self._trouble:
+            log.warning("%s", why)
+        self._trouble = why
+        if self._vpp is not None:
+            self._vpp.close()
+            self._vpp = None
+
+    def _unavailable(self, configured: VppConfigured) -> VppCondition:
+        interface = configured.content
+        if not isinstance(interface, VppInterface):
+            text = "; ".join(str(problem) for problem in interface.problems)
+            return VppCondition(configured.name, State.INVALID, Reason.INVALID_CONFIG, text, configured.revision)
+        return VppCondition(
+            configured.name, State.PENDING, Reason.VPP_UNAVAILABLE, self._trouble, configured.revision, interface
+        )
+
+    def _converge(self, vpp: Vpp, desired: dict[str, VppConfigured]) -> bool:
+        """Plan and do until nothing is left to do; True when something was refused."""
+        refused: dict[str, str] = {}
+        plan = VppPlan()
+        for _ in range(ROUNDS):
+            hosts = find_hosts(host_names(desired))
+            indexes = {name: host.index for name, host in hosts.items()}
+            plan = plan_vpp(self._marks, desired, vpp.observe(), indexes)
+            operations = [operation for operation in plan.operations if _name(operation) not in refused]
+            if not operations:
+                break
+            for operation in operations:
+                if problem := vpp.execute(operation):
+                    refused[_name(operation)] = problem
+                    log.warning("%s: %s", _name(operation), problem)
+                elif isinstance(operation, ChangeInVpp) and operation.mac and operation.link.host_if_name in hosts:
+                    # VPP sets the address on the host interface, too, which is not VPP's to change.
+                    set_mac(hosts[operation.link.host_if_name])
+        conditions = plan.conditions
+        for name, problem in refused.items():
+            if name in conditions:
+                conditions[name] = conditions[name]._replace(
+                    state=State.FAILED, reason=Reason.KERNEL_ERROR, message=problem
+                )
+        self._tell(conditions, desired)
+        return bool(refused)
+
+    def _tell(self, conditions: dict[str, VppCondition], desired: Mapping[str, VppConfigured]) -> None:
+        news: dict[str, VppCondition | None] = {
+            name: condition for name, condition in conditions.items() if self._told.get(name) != condition
+        }
+        news.update(dict.fromkeys(self._told.keys() - desired.keys()))
+        for name, condition in conditions.items():
+            self._retries[name] = self._retries.get(name, 0) + 1 if condition.state is State.FAILED else 0
+        for name in self._retries.keys() - desired.keys():
+            del self._retries[name]
+        self._told = conditions
+        if news:
+            self._deliver(VppNews(news, dict(self._retries)))
+
+
+def _name(operation: VppOperation) -> str:
+    return operation.interface.name if isinstance(operation, CreateInVpp) else operation.name

@@ -1,0 +1,151 @@
+"""graph: who is connected to whom, through which namespaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from vppctl.cli.settings import Settings
+
+_COLORS = {"APPLIED": "green", "PENDING": "orange", "FAILED": "red", "INVALID": "purple"}
+Report = Mapping[str, Any]
+
+
+class Edge(NamedTuple):
+    """Two interfaces that belong together, and how the worse of them is."""
+
+    first: str
+    second: str
+    state: str
+
+
+class Graph(NamedTuple):
+    """Interfaces by the namespace that they are in, and the edges between them."""
+
+    boxes: dict[str, list[str]]
+    edges: list[Edge]
+
+
+@click.command("graph")
+@click.option(
+    "-o",
+    "output",
+    type=click.Choice(["text", "dot", "mermaid", "json"]),
+    default="text",
+    help="How to draw.  [default: text]",
+)
+@click.pass_obj
+def graph_command(options: dict[str, Any], *, output: str) -> None:
+    """Draw who is connected to whom, through which namespaces.
+
+    \b
+    Example:
+      vppctl graph
+      vppctl graph -o dot | dot -Tsvg > net.svg
+    """
+    from vppctl.cli.observe import join
+    from vppctl.cli.render import clean, print_objects
+    from vppctl.model.keys import ROOT
+
+    settings = Settings(options)
+    store = settings.open_store()
+    try:
+        reports = join(store.list(f"{ROOT}{settings.label}/").entries, settings.label)
+    finally:
+        store.close()
+    graph = draw(reports)
+    if output == "json":
+        edges = [edge._asdict() for edge in graph.edges]
+        print_objects({"namespaces": graph.boxes, "edges": edges}, "json")
+        return
+    lines: dict[str, Callable[[Graph], Iterator[str]]] = {"text": _text, "dot": _dot, "mermaid": _mermaid}
+    for line in lines[output](graph):
+        click.echo(clean(line))
+
+
+def draw(reports: Sequence[Report]) -> Graph:
+    """The graph of these reports; an interface of VPP has `vpp:` before its name."""
+    boxes: dict[str, list[str]] = {}
+    edges: dict[frozenset[str], Edge] = {}
+    states = {_node(r): str(r.get("state", "")) for r in reports}
+    for report in reports:
+        node = _node(report)
+        boxes.setdefault(str(report.get("namespace") or "?"), []).append(node)
+        other = _attached(report, reports)
+        if other is not None:
+            worst = max(states[node], states[_node(other)], key=_badness)
+            edges.setdefault(frozenset((node, _node(other))), Edge(node, _node(other), worst))
+    return Graph(boxes, list(edges.values()))
+
+
+def chain(report: Report, reports: Sequence[Report]) -> list[str]:
+    """From an interface on: VPP interface, host interface, peer, and the peer's namespace."""
+    found, seen, last = [_node(report)], {_node(report)}, report
+    while (other := _attached(last, reports)) is not None and _node(other) not in seen:
+        found.append(_node(other))
+        seen.add(_node(other))
+        last = other
+    return [*found, f"namespace {last.get('namespace')}"] if len(found) > 1 else found
+
+
+def _attached(report: Report, reports: Sequence[Report]) -> Report | None:
+    """What an interface is tied to: its peer, or the host interface of VPP's."""
+    if report.get("kind") == "vpp":
+        name = report.get("host_if_name")
+        return next((r for r in _linux(reports) if name and _is_host(r, name)), None)
+    return next((r for r in _linux(reports) if r["name"] == report.get("peer")), None)
+
+
+def _linux(reports: Sequence[Report]) -> Iterator[Report]:
+    return (report for report in reports if report.get("kind") == "linux")
+
+
+def _is_host(report: Report, name: str) -> bool:
+    return bool(report.get("host_if_name") == name and report.get("namespace") == "default")
+
+
+def _node(report: Report) -> str:
+    return f"vpp:{report['name']}" if report.get("kind") == "vpp" else str(report["name"])
+
+
+def _badness(state: str) -> int:
+    return ["APPLIED", "PENDING", "UNKNOWN", "FAILED", "INVALID"].index(state) if state != "" else 0
+
+
+def _text(graph: Graph) -> Iterator[str]:
+    for space in sorted(graph.boxes):
+        yield space
+        nodes = sorted(graph.boxes[space])
+        for node in nodes:
+            branch = "└─" if node == nodes[-1] else "├─"
+            ends = [(e.second if e.first == node else e.first, e.state) for e in graph.edges if node in e[:2]]
+            yield f"{branch} {node}" + "".join(f"  ── {other} [{state}]" for other, state in sorted(ends))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', "'") + '"'
+
+
+def _dot(graph: Graph) -> Iterator[str]:
+    yield "graph vppctl {"
+    for number, (space, nodes) in enumerate(sorted(graph.boxes.items())):
+        yield f"  subgraph cluster_{number} {{ label={_quoted(space)};"
+        yield from (f"    {_quoted(node)};" for node in sorted(nodes))
+        yield "  }"
+    for edge in graph.edges:
+        color = _COLORS.get(edge.state, "gray")
+        yield f"  {_quoted(edge.first)} -- {_quoted(edge.second)} [color={color}];"
+    yield "}"
+
+
+def _mermaid(graph: Graph) -> Iterator[str]:
+    numbers = {node: n for n, node in enumerate(node for nodes in graph.boxes.values() for node in nodes)}
+    yield "graph LR"
+    for number, (space, nodes) in enumerate(sorted(graph.boxes.items())):
+        yield f"  subgraph s{number}[{_quoted(space)}]"
+        yield from (f"    n{numbers[node]}[{_quoted(node)}]" for node in sorted(nodes))
+        yield "  end"
+    for edge in graph.edges:
+        yield f"  n{numbers[edge.first]} ---|{edge.state}| n{numbers[edge.second]}"

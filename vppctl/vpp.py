@@ -1,0 +1,242 @@
+"""VPP through its binary API: which interfaces it has, and operations on them. Blocks: for a thread of its own.
+
+The API definitions come from VPP itself (23.02 and later), or from the .api.json files that it installs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from vppctl.model.interface import Memif, VppInterface, VppInterfaceType
+from vppctl.reconcile.vpp import ChangeInVpp, CreateInVpp, DeleteInVpp, VppLink, VppOperation
+
+DEFAULT_SOCKET = "/run/vpp/api.sock"
+READ_TIMEOUT = 5
+"""Seconds that VPP may take to answer."""
+ADMIN_UP, LINK_UP = 1, 2
+"""vl_api_if_status_flags_t (interface_types.api)."""
+ETHERNET = 1
+"""vl_api_af_packet_mode_t (af_packet.api)."""
+NEW_SOCKET = 0xFFFFFFFF
+"""memif_socket_filename_add_del_v2: VPP chooses the id."""
+_TYPES = {"af_packet": VppInterfaceType.AF_PACKET_INTERFACE, "memif": VppInterfaceType.MEMORY_INTERFACE}
+
+
+class VppAwayError(Exception):
+    """VPP cannot be asked; one line says why."""
+
+
+class Vpp:
+    """A connection. Raises VppAwayError when VPP is not there, hangs, or goes."""
+
+    def __init__(self, path: str, on_event: Callable[[], None]) -> None:
+        self.path = path
+        try:
+            import vpp_papi
+        except ImportError:
+            raise VppAwayError("package vpp_papi is not installed; pip install 'vppctl[vpp]'") from None
+        if not os.path.exists(path):
+            raise VppAwayError(f"VPP cannot be asked at {path}: No such file or directory")
+        self._client = self._connect(vpp_papi)
+        self._on_event = on_event
+        self._client.register_event_callback(self._event)
+        self._call("want_interface_events", enable_disable=1, pid=os.getpid())
+
+    @property
+    def alive(self) -> bool:
+        """Whether VPP still holds its end of the connection."""
+        thread = self._client.transport.message_thread
+        return bool(self._client.transport.connected and thread is not None and thread.is_alive())
+
+    def close(self) -> None:
+        """Let go of VPP, whether it still answers or not."""
+        with contextlib.suppress(Exception):
+            self._client.transport.socket.settimeout(1)
+            self._client.read_timeout = 1
+            self._client.disconnect()
+
+    def version(self) -> str:
+        """What VPP says it is."""
+        return str(self._call("show_version").version)
+
+    def observe(self) -> list[VppLink]:
+        """Every AF_PACKET and memif interface, with all that is known about it."""
+        hosts = {d.sw_if_index: _text(d.host_if_name) for d in self._dump("af_packet_dump")}
+        sockets = {d.socket_id: _text(d.socket_filename) for d in self._dump("memif_socket_filename_dump")}
+        memifs = {d.sw_if_index: _memif(d, sockets) for d in self._dump("memif_dump")}
+        links = []
+        for details in self._dump("sw_interface_dump"):
+            index = details.sw_if_index
+            if index not in hosts and index not in memifs:
+                continue
+            dumps = [self._dump("ip_address_dump", sw_if_index=index, is_ipv6=six) for six in (False, True)]
+            links.append(
+                VppLink(
+                    sw_if_index=index,
+                    internal_name=_text(details.interface_name),
+                    type=_TYPES["af_packet" if index in hosts else "memif"],
+                    mac=str(details.l2_address).lower(),
+                    mtu=details.mtu[0],
+                    up=bool(details.flags & ADMIN_UP),
+                    running=bool(details.flags & LINK_UP),
+                    addresses=tuple(sorted(str(d.prefix) for dump in dumps for d in dump)),
+                    tag=_text(details.tag),
+                    host_if_name=hosts.get(index, ""),
+                    memif=memifs.get(index),
+                )
+            )
+        return links
+
+    def execute(self, operation: VppOperation) -> str:
+        """Do it; returns what VPP refused, or nothing."""
+        try:
+            match operation:
+                case CreateInVpp(interface, tag):
+                    index = self._create(interface)
+                    self._call("sw_interface_tag_add_del", is_add=True, sw_if_index=index, tag=tag)
+                case DeleteInVpp(_, link) if link.type is VppInterfaceType.AF_PACKET_INTERFACE:
+                    self._call("af_packet_delete", host_if_name=link.host_if_name)
+                case DeleteInVpp(_, link):
+                    self._call("memif_delete", sw_if_index=link.sw_if_index)
+                case ChangeInVpp():
+                    self._change(operation)
+                case _:
+                    assert_never(operation)
+        except _RefusedError as error:
+            return str(error)
+        return ""
+
+    def _create(self, interface: VppInterface) -> int:
+        memif = interface.memif
+        if memif is not None:
+            return self._create_memif(interface, memif)
+        mac = {"hw_addr": interface.phys_address} if interface.phys_address else {}
+        common = {"host_if_name": interface.host_if_name, "use_random_hw_addr": not mac, **mac}
+        sizes = {"rx_frame_size": 0, "tx_frame_size": 0, "rx_frames_per_block": 0, "tx_frames_per_block": 0, "flags": 0}
+        if self._has("af_packet_create_v3"):
+            more = {"mode": ETHERNET, "num_rx_queues": 1, "num_tx_queues": 1, **sizes}
+            return int(self._call("af_packet_create_v3", **common, **more).sw_if_index)
+        if self._has("af_packet_create_v2"):
+            return int(self._call("af_packet_create_v2", **common, num_rx_queues=1, **sizes).sw_if_index)
+        return int(self._call("af_packet_create", **common).sw_if_index)
+
+    def _create_memif(self, interface: VppInterface, memif: Memif) -> int:
+        arguments: dict[str, Any] = {
+            "role": 0 if memif.master else 1,
+            "mode": memif.mode,
+            "id": memif.id,
+            "socket_id": self._socket_id(memif.socket_filename),
+            "secret": memif.secret,
+            "ring_size": memif.ring_size or 1024,
+            "buffer_size": memif.buffer_size or 2048,
+            "rx_queues": memif.rx_queues or 1,
+            "tx_queues": memif.tx_queues or 1,
+            "no_zero_copy": False,
+        }
+        if interface.phys_address:
+            arguments["hw_addr"] = interface.phys_address
+        if self._has("memif_create_v2"):
+            return int(self._call("memif_create_v2", use_dma=False, **arguments).sw_if_index)
+        return int(self._call("memif_create", **arguments).sw_if_index)
+
+    def _socket_id(self, filename: str) -> int:
+        """The id that VPP has, or is given now, for a socket; 0 is VPP's own."""
+        if not filename:
+            return 0
+        known = {_text(d.socket_filename): d.socket_id for d in self._dump("memif_socket_filename_dump")}
+        if filename in known:
+            return int(known[filename])
+        arguments = {"is_add": True, "socket_filename": filename}
+        if self._has("memif_socket_filename_add_del_v2"):
+            reply = self._call("memif_socket_filename_add_del_v2", socket_id=NEW_SOCKET, **arguments)
+            return int(reply.socket_id)
+        number = next(n for n in range(1, 1 << 16) if n not in known.values())
+        self._call("memif_socket_filename_add_del", socket_id=number, **arguments)
+        return number
+
+    def _change(self, change: ChangeInVpp) -> None:
+        index = change.link.sw_if_index
+        if change.tag is not None:
+            self._call("sw_interface_tag_add_del", is_add=True, sw_if_index=index, tag=change.tag)
+        if change.mac is not None:
+            self._call("sw_interface_set_mac_address", sw_if_index=index, mac_address=change.mac)
+        if change.mtu is not None:
+            self._call("sw_interface_set_mtu", sw_if_index=index, mtu=[change.mtu, 0, 0, 0])
+        for addresses, is_add in ((change.remove, False), (change.add, True)):
+            for address in addresses:
+                self._call(
+                    "sw_interface_add_del_address", sw_if_index=index, is_add=is_add, del_all=False, prefix=address
+                )
+        if change.up is not None:
+            self._call("sw_interface_set_flags", sw_if_index=index, flags=ADMIN_UP if change.up else 0)
+
+    # The library
+
+    def _connect(self, vpp_papi: Any) -> Any:
+        from vpp_papi.vpp_papi import VPPApiError
+
+        problem = ""
+        # VPP before 23.02 does not tell its API; then the files that it installs do.
+        for bootstrap in (True, False):
+            try:
+                client = vpp_papi.VPPApiClient(
+                    server_address=self.path, bootstrapapi=bootstrap, read_timeout=READ_TIMEOUT
+                )
+                client.connect("vppctl")
+            except OSError as error:
+                problem = " ".join(str(error.strerror or error).split())
+                break
+            except (RuntimeError, ValueError, AttributeError, KeyError, VPPApiError) as error:
+                problem = problem or f"its API is not understood ({error})"
+            else:
+                return client
+        raise VppAwayError(f"VPP cannot be asked at {self.path}: {problem}")
+
+    def _event(self, *_: object) -> None:
+        self._on_event()
+
+    def _has(self, name: str) -> bool:
+        return hasattr(self._client.api, name)
+
+    def _dump(self, name: str, **arguments: Any) -> list[Any]:
+        """The details of a dump; none of one that this VPP does not have, for its plugin is not loaded."""
+        if not self._has(name):
+            return []
+        found = self._ask(name, **arguments)
+        return list(found[1] if isinstance(found, tuple) else found)
+
+    def _call(self, name: str, **arguments: Any) -> Any:
+        if not self._has(name):
+            raise _RefusedError(f"this VPP has no {name}; is its plugin loaded?")
+        reply = self._ask(name, **arguments)
+        if reply.retval != 0:
+            raise _RefusedError(f"VPP refused {name}: error {reply.retval}")
+        return reply
+
+    def _ask(self, name: str, **arguments: Any) -> Any:
+        try:
+            return getattr(self._client.api, name)(**arguments)
+        except OSError as error:
+            raise VppAwayError(f"VPP does not answer at {self.path}: {error}") from None
+
+
+class _RefusedError(Exception):
+    """VPP said no."""
+
+
+def _memif(details: Any, sockets: dict[int, str]) -> Memif:
+    return Memif(
+        id=details.id,
+        master=int(details.role) == 0,
+        mode=int(details.mode),
+        socket_filename=sockets.get(details.socket_id, ""),
+        ring_size=details.ring_size,
+        buffer_size=details.buffer_size,
+    )
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace").rstrip("\0") if isinstance(value, bytes) else str(value).rstrip("\0")
