@@ -16,6 +16,8 @@ def pytest_configure(config: pytest.Config) -> None:
         netns.isolate()
     for name in list(os.environ):
         # Nothing of the caller's own set-up reaches a test.
+        if name.startswith("VPPCTL_TEST_"):
+            continue
         if name.startswith(("VPPCTL_", "ETCD", "DOCKER_")) or name in ("MICROSERVICE_LABEL", "NO_COLOR", "FORCE_COLOR"):
             del os.environ[name]
 

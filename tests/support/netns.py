@@ -25,6 +25,7 @@ def _check(result: int) -> None:
 
 def isolate() -> None:
     """Move this process, before it has threads, into mount and network namespaces of its own."""
+    os.environ["VPPCTL_TEST_HOME"] = os.readlink("/proc/self/ns/net")
     _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWNET))
     _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
     Path("/run/netns").mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from vppctl.reconcile.operations import (
     DelAddress,
     DeleteLinks,
     End,
+    SetChecksum,
     SetLink,
 )
 from vppctl.reconcile.plan import Plan
@@ -54,6 +55,8 @@ class SimulatedKernel:
                         self.add_veth(first, second)
                     case SetLink():
                         self._set(operation)
+                    case SetChecksum():
+                        self.change(self.links[operation.netns, operation.index], checksum=operation.on)
                     case AddAddress() | DelAddress():
                         self._address(operation)
                     case _:
@@ -99,6 +102,7 @@ class SimulatedKernel:
             addresses=tuple(sorted(end.addresses)),
             group=end.group,
             alias=end.alias,
+            checksum=True,
         )
 
     def _set(self, operation: SetLink) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.simkernel import SimulatedKernel, netns
-from vppctl.model.interface import Interface, NamespaceRef, NamespaceType
+from vppctl.model.interface import DEFAULT_NAMESPACE, Interface, NamespaceRef, NamespaceType
 from vppctl.model.problem import Problem
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.marks import Marks
@@ -331,3 +331,15 @@ def test_a_namespace_is_created_once_for_all_that_need_it(setup: Setup) -> None:
     setup.spaces[NS2] = Creatable("ns2")
     setup.put(A, B, A._replace(name="c", peer="d"), B._replace(name="d", peer="c"))
     assert [(n.name, n.pairs) for n in setup.plan().namespaces] == [("ns2", (PAIR, PairId("c", "d")))]
+
+
+def test_links_that_serve_vpp_compute_their_checksums(setup: Setup) -> None:
+    setup.spaces[DEFAULT_NAMESPACE] = netns(9)
+    setup.put(A._replace(namespace=DEFAULT_NAMESPACE), B)
+    setup.settle()
+    assert setup.desired.serve({"a"}) == {PairId("a", "b")}
+    setup.settle()
+    assert (setup.link("a").checksum, setup.link("b").checksum) == (False, False)
+    assert setup.desired.serve(set()) == {PairId("a", "b")}
+    setup.settle()
+    assert (setup.link("a").checksum, setup.link("b").checksum) == (True, True)

@@ -53,6 +53,7 @@ class VppWorker:
     def __init__(self, label: str, path: str | None, deliver: Callable[[VppNews], None]) -> None:
         self._marks, self._path, self._deliver = VppMarks(label), path or DEFAULT_SOCKET, deliver
         self._explicit = path is not None
+        self._known = False
         self._desired: dict[str, VppConfigured] = {}
         self._told: dict[str, VppCondition] = {}
         self._retries: dict[str, int] = {}
@@ -63,8 +64,8 @@ class VppWorker:
         self._stop = False
 
     def configure(self, desired: Mapping[str, VppConfigured]) -> None:
-        """From now on the configuration is this, all of it."""
-        self._desired = dict(desired)
+        """From now on the configuration is this, all of it; before the first call nothing is touched."""
+        self._desired, self._known = dict(desired), True
         self._wake.set()
 
     def wake(self) -> None:
@@ -107,7 +108,7 @@ class VppWorker:
         return min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(self._failures - 1, 10)) if failed else AUDIT
 
     def _wanted(self) -> bool:
-        return bool(self._explicit or self._desired or self._told or self._vpp)
+        return self._known and bool(self._explicit or self._desired or self._told or self._vpp)
 
     def _lose(self, why: str) -> None:
         if why != self._trouble:

@@ -57,7 +57,7 @@ def put_command(
         if wait:
             from vppctl.cli.waiting import wait_applied
 
-            wait_applied(store, [item.key for item in items], seconds, revision)
+            wait_applied(store, [(item.key,) for item in items], seconds, revision)
     finally:
         store.close()
 

@@ -11,51 +11,61 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.errors import StoreError, TimedOutError
-from vppctl.model.keys import ROOT, ConfigKey, agent_key, config_key, parse_config_key, status_key
+from vppctl.model.keys import ROOT, ConfigKey, Kind, agent_key, parse_config_key, status_key
 from vppctl.reconcile.mirror import Changed, Entry
 
 if TYPE_CHECKING:
     from vppctl.store.base import Store
 
 View = dict[str, Entry]
+Wanted = tuple[ConfigKey, ...]
+"""The keys that one name may mean."""
 
 
-def wait_applied(store: Store, keys: Sequence[ConfigKey], seconds: float, revision: int = 0) -> None:
+def wait_applied(store: Store, wanted: Sequence[Wanted], seconds: float, revision: int = 0) -> None:
     """Until each is APPLIED as it is configured now, read back from the kernel. Raises TimedOutError."""
 
-    def problem(view: View, key: ConfigKey) -> str:
-        config, status = view.get(str(key)), _status(view, key)
-        if config is None:
+    def problem(view: View, keys: Wanted) -> str:
+        configured = [key for key in keys if str(key) in view]
+        if not configured:
             return "is not configured"
-        if status is None or status.get("config_revision", 0) < max(revision, config.mod_revision):
-            return "is not reported by the agent yet"
-        if status.get("state") == "APPLIED":
-            return ""
-        return f"{status.get('state')} {status.get('reason')}: {status.get('message')}".rstrip(": ")
+        return next((text for key in configured if (text := _pending(view, key, revision))), "")
 
-    _wait(store, keys, seconds, problem)
+    _wait(store, wanted, seconds, problem)
 
 
 def wait_absent(store: Store, label: str, names: Sequence[str], seconds: float) -> None:
     """Until each is neither configured nor reported, so that nothing of it is left. Raises TimedOutError."""
 
-    def problem(view: View, key: ConfigKey) -> str:
-        if str(key) in view:
+    def problem(view: View, keys: Wanted) -> str:
+        if any(str(key) in view for key in keys):
             return "is configured"
-        return "is still there" if _status(view, key) else ""
+        return "is still there" if any(_status(view, key) for key in keys) else ""
 
-    keys = to_keys(label, names)
-    _wait(store, keys, seconds, problem)
-    for agent in {key.label for key in keys}:
+    wanted = to_keys(label, names)
+    _wait(store, wanted, seconds, problem)
+    for agent in {key.label for keys in wanted for key in keys}:
         if store.get(agent_key(agent)) is None:
             click.echo(f"no agent of label {agent} is running; what it made may still be there", err=True)
 
 
-def to_keys(label: str, names: Sequence[str]) -> list[ConfigKey]:
-    """The configuration keys that NAMEs and KEYs mean."""
-    return [
-        key for name in names if (key := parse_config_key(name if name.startswith("/") else config_key(label, name)))
-    ]
+def to_keys(label: str, names: Sequence[str]) -> list[Wanted]:
+    """What NAMEs and KEYs mean: a key itself, or a name in Linux and in VPP."""
+    found = []
+    for name in names:
+        key = parse_config_key(name)
+        found.append((key,) if key else tuple(ConfigKey(label, kind, name) for kind in Kind))
+    return found
+
+
+def _pending(view: View, key: ConfigKey, revision: int) -> str:
+    """Why a configured interface is not applied yet; nothing when it is."""
+    status = _status(view, key)
+    if status is None or status.get("config_revision", 0) < max(revision, view[str(key)].mod_revision):
+        return "is not reported by the agent yet"
+    if status.get("state") == "APPLIED":
+        return ""
+    return f"{status.get('state')} {status.get('reason')}: {status.get('message')}".rstrip(": ")
 
 
 def _status(view: View, key: ConfigKey) -> dict[str, Any] | None:
@@ -69,19 +79,19 @@ def _status(view: View, key: ConfigKey) -> dict[str, Any] | None:
     return status if isinstance(status, dict) else None
 
 
-def _wait(store: Store, keys: Sequence[ConfigKey], seconds: float, problem: Callable[[View, ConfigKey], str]) -> None:
+def _wait(store: Store, wanted: Sequence[Wanted], seconds: float, problem: Callable[[View, Wanted], str]) -> None:
     deadline = time.monotonic() + seconds
-    labels = {key.label for key in keys}
-    prefix = f"{ROOT}{labels.pop()}/" if len(labels) == 1 else ROOT
+    labels = {key.label for keys in wanted for key in keys}
+    prefix = f"{ROOT}{next(iter(labels))}/" if len(labels) == 1 else ROOT
     view: View = {}
     gc.enable()
     while True:
         for view in _views(store, prefix, deadline):
-            if not any(problem(view, key) for key in keys):
+            if not any(problem(view, keys) for keys in wanted):
                 return
         if time.monotonic() >= deadline:
-            lines = [f"{key.name}: {text}" for key in keys if (text := problem(view, key))]
-            away = {key.label for key in keys if agent_key(key.label) not in view}
+            lines = [f"{keys[0].name}: {text}" for keys in wanted if (text := problem(view, keys))]
+            away = {label for label in labels if agent_key(label) not in view}
             lines += [f"no agent of label {label} is running" for label in away]
             raise TimedOutError("\n".join([f"timed out after {seconds:g} s", *lines]))
 

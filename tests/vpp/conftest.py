@@ -1,0 +1,110 @@
+"""Each test runs against the stand-in, and against the real VPP that VPPCTL_TEST_VPP names."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.netns import ip, wait_until
+from tests.support.vpp import RealControl, StandIn, StandInControl, modules
+from vppctl.agent.vpp_worker import VppNews, VppWorker
+from vppctl.model.interface import VppInterface
+from vppctl.reconcile.state import Reason, State
+from vppctl.reconcile.vpp import DeleteInVpp, VppCondition, VppConfigured, VppLink
+from vppctl.vpp import Vpp
+
+SOCKET = os.environ.get("VPPCTL_TEST_VPP", "")
+CLONE_NEWNET = 0x40000000
+
+
+class Bench:
+    """A worker, its VPP, and what it says."""
+
+    def __init__(self, path: str, control: StandInControl | RealControl) -> None:
+        self.path, self.control = path, control
+        self.said: dict[str, VppCondition | None] = {}
+        self.desired: dict[str, VppConfigured] = {}
+        self.worker = self.start()
+
+    def start(self) -> VppWorker:
+        self.worker = VppWorker("vpp1", self.path, self._hear)
+        self.thread = threading.Thread(target=self.worker.run)
+        self.thread.start()
+        return self.worker
+
+    def stop(self) -> None:
+        self.worker.stop()
+        self.thread.join()
+
+    def _hear(self, news: VppNews) -> None:
+        self.said.update(news.conditions)
+
+    def put(self, *interfaces: VppInterface) -> None:
+        for interface in interfaces:
+            self.desired[interface.name] = VppConfigured(interface.name, interface, 1)
+        self.worker.configure(self.desired)
+
+    def delete(self, *names: str) -> None:
+        for name in names:
+            del self.desired[name]
+        self.worker.configure(self.desired)
+
+    def wait(self, name: str, state: State, reason: Reason = Reason.NONE, timeout: float = 15) -> VppCondition:
+        def reached() -> bool:
+            said = self.said.get(name)
+            return said is not None and (said.state, said.reason) == (state, reason)
+
+        wait_until(reached, f"{name} to be {state} {reason}, it is {self.said.get(name)}", timeout)
+        found = self.said[name]
+        assert found is not None
+        return found
+
+    def links(self) -> dict[str, VppLink]:
+        """What VPP has, by internal name, asked through a connection of its own."""
+        vpp = Vpp(self.path, lambda: None)
+        try:
+            return {link.internal_name: link for link in vpp.observe()}
+        finally:
+            vpp.close()
+
+
+@pytest.fixture(params=["stand-in", "real"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    if request.param == "stand-in":
+        path = tmp_path / "api.sock"
+        path.touch()
+        vpp = StandIn()
+        for name, module in modules(vpp).items():
+            monkeypatch.setitem(sys.modules, name, module)
+        found = Bench(str(path), StandInControl(vpp))
+        yield found
+        found.stop()
+        return
+    if not SOCKET:
+        pytest.skip("needs a real VPP: VPPCTL_TEST_VPP names its API socket")
+    control = RealControl(SOCKET)
+    space = f"/proc/{control.pid()}/ns/net"
+    if os.readlink(space) == os.environ["VPPCTL_TEST_HOME"]:
+        pytest.skip("needs a real VPP in a network namespace of its own")
+    # AF_PACKET interfaces are attached to links of VPP's own namespace: the test goes there.
+    fd = os.open(space, os.O_RDONLY)
+    assert ctypes.CDLL(None).setns(fd, CLONE_NEWNET) == 0
+    os.close(fd)
+    found = Bench(SOCKET, control)
+    yield found
+    found.stop()
+    cleaner = Vpp(SOCKET, lambda: None)
+    for link in cleaner.observe():
+        cleaner.execute(DeleteInVpp("", link))
+    cleaner.close()
+    for name in ("h", "h2"):
+        try:
+            ip("link", "del", "dev", name)
+        except AssertionError:
+            continue

@@ -1,0 +1,195 @@
+"""AF_PACKET and memif interfaces in VPP: order, removal, return, changes, neighbours, and a VPP that goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.netns import ip, links, wait_until
+from tests.vpp.conftest import Bench
+from vppctl.model.interface import Memif, VppInterface, VppInterfaceType
+from vppctl.model.problem import Problem
+from vppctl.reconcile.state import Invalid, Reason, State
+from vppctl.reconcile.vpp import ChangeInVpp, CreateInVpp, DeleteInVpp, VppConfigured
+from vppctl.vpp import Vpp
+
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
+
+
+def afpacket(name: str = "af", host: str = "h", **more: Any) -> VppInterface:
+    return VppInterface(name, VppInterfaceType.AF_PACKET_INTERFACE, enabled=True, host_if_name=host, **more)
+
+
+def memif(name: str = "mem", **more: Any) -> VppInterface:
+    section = Memif(**{"id": 7, "master": True, "socket_filename": "/run/vpp/test7.sock", **more})
+    return VppInterface(name, VppInterfaceType.MEMORY_INTERFACE, enabled=True, memif=section)
+
+
+def add_host(name: str = "h", mac: str = "02:00:00:00:00:01") -> None:
+    ip("link", "add", "name", name, "address", mac, "type", "veth", "peer", "name", f"{name}-peer")
+
+
+def test_it_follows_its_host_interface(bench: Bench) -> None:
+    bench.put(afpacket(ip_addresses=("10.1.1.1/24", "2001:db8:1::1/64"), mtu=1400))
+    said = bench.wait("af", State.PENDING, Reason.HOST_INTERFACE_MISSING)
+    assert "'h' does not exist" in said.message
+    assert bench.links() == {}
+    add_host()
+    bench.worker.wake()
+    said = bench.wait("af", State.APPLIED)
+    found = bench.links()["host-h"]
+    assert (found.up, found.mtu, found.addresses) == (True, 1400, ("10.1.1.1/24", "2001:db8:1::1/64"))
+    assert said.link == found
+    ip("link", "del", "dev", "h")
+    bench.worker.wake()
+    bench.wait("af", State.PENDING, Reason.HOST_INTERFACE_MISSING)
+    assert bench.links() == {}
+    add_host()
+    bench.worker.wake()
+    bench.wait("af", State.APPLIED)
+    bench.delete("af")
+    wait_until(lambda: bench.links() == {}, "the interface to go")
+    wait_until(lambda: bench.said["af"] is None, "nothing to be said of it any more")
+    assert "h" in links()
+
+
+def test_a_host_interface_that_was_made_again_meanwhile(bench: Bench) -> None:
+    add_host()
+    bench.put(afpacket())
+    before = bench.wait("af", State.APPLIED).link
+    ip("link", "del", "dev", "h")
+    add_host()
+    bench.worker.wake()
+    wait_until(lambda: bench.links().get("host-h") not in (None, before), "it to be attached to the new one")
+    bench.wait("af", State.APPLIED)
+
+
+def test_changes_in_place(bench: Bench) -> None:
+    add_host()
+    bench.put(afpacket(ip_addresses=("10.1.1.1/24",), phys_address="02:00:00:00:aa:01"))
+    before = bench.wait("af", State.APPLIED).link
+    assert before is not None
+    assert (before.mac, before.mtu) == ("02:00:00:00:aa:01", 9000)
+    changed = afpacket(ip_addresses=("10.1.1.2/24",), phys_address="02:00:00:00:aa:02", mtu=1300)._replace(
+        enabled=False
+    )
+    bench.put(changed)
+    wait_until(lambda: bench.links()["host-h"].addresses == ("10.1.1.2/24",), "the change")
+    said = bench.wait("af", State.APPLIED)
+    assert said.link is not None
+    wait_until(lambda: not bench.links()["host-h"].up, "it to be down")
+    after = bench.links()["host-h"]
+    assert (after.sw_if_index, after.mac, after.mtu) == (before.sw_if_index, "02:00:00:00:aa:02", 1300)
+    assert links()["h"]["address"] == "02:00:00:00:00:01", "the host interface is not VPP's to change"
+
+
+def test_a_change_of_the_host_interface_makes_it_again(bench: Bench) -> None:
+    add_host("h")
+    add_host("h2", "02:00:00:00:00:02")
+    bench.put(afpacket())
+    bench.wait("af", State.APPLIED)
+    bench.put(afpacket(host="h2"))
+    wait_until(lambda: set(bench.links()) == {"host-h2"}, "it to move")
+
+
+def test_neighbours_are_left_alone_and_what_matches_is_taken_over(bench: Bench) -> None:
+    add_host("h")
+    add_host("h2", "02:00:00:00:00:02")
+    vpp = Vpp(bench.path, lambda: None)
+    assert not vpp.execute(CreateInVpp(afpacket("theirs", "h"), "vppctl:other:00000000:theirs"))
+    assert not vpp.execute(CreateInVpp(afpacket("by hand", "h2"), "by hand"))
+    bench.put(afpacket("one", "h"))
+    said = bench.wait("one", State.FAILED, Reason.NAME_TAKEN)
+    assert "another agent" in said.message
+    before = bench.links()["host-h2"]
+    assert before.tag == "by hand"
+    bench.put(afpacket("two", "h2", mtu=1400))
+    bench.wait("two", State.APPLIED)
+    after = bench.links()["host-h2"]
+    assert (after.sw_if_index, after.mtu) == (before.sw_if_index, 1400)
+    assert after.tag.startswith("vppctl:vpp1:")
+    assert not vpp.execute(DeleteInVpp("theirs", bench.links()["host-h"]))
+    vpp.close()
+    bench.worker.wake()
+    bench.wait("one", State.APPLIED)
+
+
+def test_what_an_earlier_run_left_is_kept_or_removed(bench: Bench) -> None:
+    add_host("h")
+    add_host("h2", "02:00:00:00:00:02")
+    bench.put(afpacket("one", "h"), afpacket("two", "h2"))
+    bench.wait("one", State.APPLIED)
+    bench.wait("two", State.APPLIED)
+    before = bench.links()
+    bench.stop()
+    del bench.desired["two"]
+    bench.start()
+    bench.put()
+    wait_until(lambda: bench.links() == {"host-h": before["host-h"]}, "the orphan to go, and only that")
+
+
+def test_memif(bench: Bench) -> None:
+    bench.put(memif(secret="one"))
+    before = bench.wait("mem", State.APPLIED).link
+    assert before is not None
+    assert before.memif is not None
+    # Sizes are told of a connected one only.
+    assert (before.memif.id, before.memif.master, before.memif.socket_filename) == (7, True, "/run/vpp/test7.sock")
+    bench.put(memif(secret="two"))
+    wait_until(lambda: {i.tag for i in bench.links().values()} - {before.tag}, "a new secret to make it again")
+    bench.wait("mem", State.APPLIED)
+    bench.delete("mem")
+    wait_until(lambda: bench.links() == {}, "it to go")
+
+
+def test_somebody_else_changes_it(bench: Bench) -> None:
+    add_host()
+    bench.put(afpacket(ip_addresses=("10.1.1.1/24",)))
+    link = bench.wait("af", State.APPLIED).link
+    assert link is not None
+    vpp = Vpp(bench.path, lambda: None)
+    vpp.execute(ChangeInVpp("af", link, up=False, remove=("10.1.1.1/24",)))
+    vpp.close()
+    bench.worker.wake()
+    wait_until(lambda: bench.links()["host-h"] == link, "the repair")
+
+
+def test_two_want_one_host_interface_and_one_has_errors(bench: Bench) -> None:
+    add_host()
+    bench.put(afpacket("a"))
+    bench.wait("a", State.APPLIED)
+    bench.put(afpacket("b"))
+    assert "'a'" in bench.wait("b", State.FAILED, Reason.NAME_CONFLICT).message
+    before = bench.links()
+    bench.desired["a"] = VppConfigured("a", Invalid((Problem("mtu", "is wrong"),)), 2)
+    del bench.desired["b"]
+    bench.put()
+    assert bench.wait("a", State.INVALID, Reason.INVALID_CONFIG).message == "mtu: is wrong"
+    assert bench.links() == before
+
+
+def test_vpp_goes_and_returns(bench: Bench) -> None:
+    add_host()
+    bench.put(afpacket(ip_addresses=("10.1.1.1/24",)), memif())
+    bench.wait("af", State.APPLIED)
+    bench.wait("mem", State.APPLIED)
+    bench.control.restart()
+    wait_until(
+        lambda: {link.tag.rpartition(":")[2] for link in bench.links().values()} == {"af", "mem"}, "all again", 30
+    )
+    assert bench.wait("af", State.APPLIED, timeout=30).link is not None
+
+
+def test_vpp_hangs_and_wakes_up(bench: Bench) -> None:
+    add_host()
+    bench.put(afpacket())
+    bench.wait("af", State.APPLIED)
+    bench.control.hang(True)
+    try:
+        bench.put(afpacket(mtu=1400))
+        assert "does not answer" in bench.wait("af", State.PENDING, Reason.VPP_UNAVAILABLE, timeout=30).message
+    finally:
+        bench.control.hang(False)
+    bench.wait("af", State.APPLIED, timeout=40)
+    assert bench.links()["host-h"].mtu == 1400
