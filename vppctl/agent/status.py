@@ -18,10 +18,10 @@ from typing import Any
 
 from vppctl.errors import StoreError
 from vppctl.microservices import Container
-from vppctl.model.interface import Interface
+from vppctl.model.interface import Interface, VppInterface
 from vppctl.model.keys import agent_key
 from vppctl.reconcile.state import Condition, Link, State, Statistics
-from vppctl.reconcile.vpp import VppCondition
+from vppctl.reconcile.vpp import VppCondition, VppLink
 from vppctl.store.base import Delete, Lease, Operation, Put, Store
 
 log = logging.getLogger("vppctl.agent.status")
@@ -45,20 +45,13 @@ def report(condition: Condition, interface: Interface | None, retries: int, cont
     link: Link | None = condition.link
     statistics = (link.statistics if link else None) or Statistics()
     return {
-        "name": condition.name,
-        "state": str(condition.state),
-        "reason": str(condition.reason),
-        "message": condition.message,
+        **_said(condition),
         "host_if_name": interface.kernel_name if interface else "",
         "namespace": str(interface.namespace) if interface else "",
         **({"container": {"name": container.name, "id": container.id, "pid": container.pid}} if container else {}),
         "peer": interface.peer if interface else "",
         "if_index": link.index if link else 0,
-        "admin_status": ("UP" if link.up else "DOWN") if link else "",
-        "oper_status": ("UP" if link.running else "DOWN") if link else "",
-        "phys_address": link.mac if link else (interface.phys_address if interface else ""),
-        "mtu": link.mtu if link else (interface.mtu if interface else 0),
-        "ip_addresses": list(link.addresses if link else (interface.ip_addresses if interface else ())),
+        **_seen(link, interface),
         **({"tentative": list(link.tentative)} if link and link.tentative else {}),
         "config_revision": condition.revision,
         "retries": retries,
@@ -71,24 +64,40 @@ def vpp_report(condition: VppCondition, retries: int) -> Report:
     interface, link = condition.interface, condition.link
     memif = interface.memif if interface else None
     return {
-        "name": condition.name,
-        "state": str(condition.state),
-        "reason": str(condition.reason),
-        "message": condition.message,
+        **_said(condition),
         "type": interface.type.name if interface else "",
         "internal_name": link.internal_name if link else "",
         "host_if_name": interface.host_if_name if interface else "",
         "namespace": "vpp",
         "peer": (memif.socket_filename if memif else interface.host_if_name) if interface else "",
         "if_index": link.sw_if_index if link else 0,
-        "admin_status": ("UP" if link.up else "DOWN") if link else "",
-        "oper_status": ("UP" if link.running else "DOWN") if link else "",
-        "phys_address": link.mac if link else (interface.phys_address if interface else ""),
-        "mtu": link.mtu if link else (interface.mtu if interface else 0),
-        "ip_addresses": list(link.addresses if link else (interface.ip_addresses if interface else ())),
+        **_seen(link, interface),
         "config_revision": condition.revision,
         "retries": retries,
         "statistics": dict.fromkeys(Statistics._fields, 0),
+    }
+
+
+def _said(condition: Condition | VppCondition) -> Report:
+    return {
+        "name": condition.name,
+        "state": str(condition.state),
+        "reason": str(condition.reason),
+        "message": condition.message,
+    }
+
+
+def _seen(link: Link | VppLink | None, interface: Interface | VppInterface | None) -> Report:
+    """What was read back; of what is not there, what is configured."""
+    if link:
+        status = {"admin_status": "UP" if link.up else "DOWN", "oper_status": "UP" if link.running else "DOWN"}
+        return {**status, "phys_address": link.mac, "mtu": link.mtu, "ip_addresses": list(link.addresses)}
+    return {
+        "admin_status": "",
+        "oper_status": "",
+        "phys_address": interface.phys_address if interface else "",
+        "mtu": interface.mtu if interface else 0,
+        "ip_addresses": list(interface.ip_addresses if interface else ()),
     }
 
 
