@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable
 from typing import Any, assert_never
 
@@ -38,8 +39,13 @@ class Vpp:
             import vpp_papi
         except ImportError:
             raise VppAwayError("package vpp_papi is not installed; pip install 'vppctl[vpp]'") from None
-        if not os.path.exists(path):
-            raise VppAwayError(f"VPP cannot be asked at {path}: No such file or directory")
+        try:
+            # Before the library is bothered, which leaves a dozen descriptors to the garbage collector when it fails.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(READ_TIMEOUT)
+                probe.connect(path)
+        except OSError as error:
+            raise VppAwayError(f"VPP cannot be asked at {path}: {error.strerror or error}") from None
         self._client = self._connect(vpp_papi)
         self._on_event = on_event
         self._client.register_event_callback(self._event)
@@ -54,9 +60,12 @@ class Vpp:
     def close(self) -> None:
         """Let go of VPP, whether it still answers or not."""
         with contextlib.suppress(Exception):
-            self._client.transport.socket.settimeout(1)
-            self._client.read_timeout = 1
+            transport = self._client.transport
+            transport.read_timeout = 1
             self._client.disconnect()
+            for pipe in (transport.sque, transport.q):
+                pipe.close()
+                pipe.join_thread()
 
     def version(self) -> str:
         """What VPP says it is."""

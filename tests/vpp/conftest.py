@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -74,17 +76,29 @@ class Bench:
             vpp.close()
 
 
+def _answer(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            listener.accept()[0].close()
+
+
 @pytest.fixture(params=["stand-in", "real"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     if request.param == "stand-in":
         path = tmp_path / "api.sock"
-        path.touch()
         vpp = StandIn()
         for name, module in modules(vpp).items():
             monkeypatch.setitem(sys.modules, name, module)
-        found = Bench(str(path), StandInControl(vpp))
-        yield found
-        found.stop()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen(100)
+            answering = threading.Thread(target=_answer, args=(listener,))
+            answering.start()
+            found = Bench(str(path), StandInControl(vpp))
+            yield found
+            found.stop()
+            listener.shutdown(socket.SHUT_RDWR)
+            answering.join()
         return
     if not SOCKET:
         pytest.skip("needs a real VPP: VPPCTL_TEST_VPP names its API socket")

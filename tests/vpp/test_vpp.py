@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -193,3 +194,15 @@ def test_vpp_hangs_and_wakes_up(bench: Bench) -> None:
         bench.control.hang(False)
     bench.wait("af", State.APPLIED, timeout=40)
     assert bench.links()["host-h"].mtu == 1400
+
+
+def test_many_connections_leave_no_descriptor(bench: Bench) -> None:
+    def connect() -> None:
+        Vpp(bench.path, lambda: None).close()
+
+    for _ in range(3):
+        connect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        connect()
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, "the descriptors to be closed")
