@@ -32,8 +32,8 @@ log = logging.getLogger("vppctl.agent.vpp")
 
 ROUNDS = 4
 """Plans made in one pass: deletions, creations, changes, verification."""
-AUDIT = 10.0
-"""Seconds between full looks: VPP tells of few of its changes."""
+AUDIT = 5.0
+"""Seconds between full looks: VPP tells of few of its changes, and not that it hangs."""
 PATIENCE = 0.5
 """Seconds that VPP's end may go unnoticed."""
 BACKOFF_FIRST, BACKOFF_LAST = 0.5, 10.0
