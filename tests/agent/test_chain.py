@@ -66,6 +66,7 @@ def test_the_chain_in_describe_and_graph(vppctl: Vppctl, tmp_path: Path) -> None
         vppctl.wait_state("af", "PENDING", "VppUnavailable")
         vppctl("wait", "a", "--for", "applied", "--timeout", "10s")
         assert "vpp:af - a - b - namespace two" in vppctl("describe", "af")
+        assert "a - b - namespace two" in vppctl("status")
         found = json.loads(vppctl("graph", "-o", "json"))
         assert found["namespaces"] == {"vpp": ["vpp:af"], "default": ["a"], "two": ["b"]}
         assert {(e["first"], e["second"], e["state"]) for e in found["edges"]} == {

@@ -75,7 +75,14 @@ def join(entries: Sequence[Entry], label: str) -> list[dict[str, Any]]:
                 found.setdefault((name, kind), {"name": name, "kind": kind, **unreported(alive=alive, label=label)})
             elif entry.key.startswith(status):
                 found[entry.key[len(status) :], kind] = {**_report(entry), "kind": str(kind)}
-    return [found[name] for name in sorted(found)]
+    reports = [found[name] for name in sorted(found)]
+    attached = [report for report in reports if report["kind"] == Kind.VPP]
+    if attached:
+        from vppctl.cli.graph import chain
+
+        for report in attached:
+            report["chain"] = chain(report, reports)
+    return reports
 
 
 def unreported(*, alive: bool, label: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _COLUMNS: dict[str, _Column] = {
     "STATE": lambda r: r.get("state", ""),
     "REASON": lambda r: r.get("reason", ""),
     "NAMESPACE": lambda r: r.get("namespace", ""),
-    "PEER": lambda r: r.get("peer", ""),
+    "PEER": lambda r: " - ".join(r.get("chain", ())[1:]) or r.get("peer", ""),
     "ADDRESSES": lambda r: ", ".join(r.get("ip_addresses") or ()),
 }
 _WIDE: dict[str, _Column] = {
