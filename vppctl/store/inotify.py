@@ -36,14 +36,16 @@ class FolderWatch:
         self._poll.register(self._fd, select.POLLIN)
         self._poll.register(self._event, select.POLLIN)
         self._lock = threading.Lock()
+        self._waiting = threading.Lock()
 
     def wait(self, timeout: float) -> None:
         """Return after a change, a wake-up, or `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            ready = [fd for fd, _ in self._poll.poll(left * 1000)]
-            if self._event in ready or (self._fd in ready and self._concerned(os.read(self._fd, 1 << 16))):
-                return
+        with self._waiting:
+            while self._event >= 0 and (left := deadline - time.monotonic()) > 0:
+                ready = [fd for fd, _ in self._poll.poll(left * 1000)]
+                if self._event in ready or (self._fd in ready and self._concerned(os.read(self._fd, 1 << 16))):
+                    return
 
     def _concerned(self, events: bytes) -> bool:
         """Whether any of these struct inotify_event is about our files; others live in the same folder."""
@@ -62,8 +64,9 @@ class FolderWatch:
                 os.eventfd_write(self._event, 1)
 
     def close(self) -> None:
-        """Let go of the descriptors; the waiting thread must be gone."""
-        with self._lock:
+        """Let go of the descriptors, once nobody waits for them any more."""
+        self.wake()
+        with self._waiting, self._lock:
             if self._event >= 0:
                 os.close(self._fd)
                 os.close(self._event)

@@ -56,5 +56,4 @@ class SqliteWatch:
 
     def close(self) -> None:
         self._closed = True
-        self._events.wake()
         self._events.close()
