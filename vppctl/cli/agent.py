@@ -53,8 +53,8 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
       vppctl --store embedded agent run --once json/veth1.json json/veth2.json
     """
     from vppctl.agent.runtime import AgentSettings, run
-    from vppctl.cli.config import write
     from vppctl.cli.documents import load
+    from vppctl.cli.entries import write
     from vppctl.cli.render import print_status
 
     host = choices["docker_host"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,10 @@ import click
 
 from vppctl.cli.completion import complete_names
 from vppctl.cli.settings import Settings, duration
-from vppctl.errors import NotFoundError, UsageError
+from vppctl.errors import UsageError
 
 if TYPE_CHECKING:
     from vppctl.cli.documents import Item
-    from vppctl.store.base import Entry, Guard, Operation, Store
 
 OUTPUT = click.Choice(["json", "yaml", "name"])
 wait_option = click.option("--wait", is_flag=True, help="Wait until the agent has done it and read it back.")
@@ -51,13 +49,15 @@ def put_command(
         for item in items:
             click.echo(f"{item.key}\n{item.value.decode()}\n")
         return
+    from vppctl.cli.entries import write
+
     store = settings.open_store()
     try:
-        revision = write(store, items)
+        write(store, items)
         if wait:
             from vppctl.cli.waiting import wait_applied
 
-            wait_applied(store, [(item.key,) for item in items], seconds, revision)
+            wait_applied(store, [(item.key,) for item in items], seconds)
     finally:
         store.close()
 
@@ -95,67 +95,6 @@ def _put_raw(settings: Settings, arguments: Sequence[str], *, dry_run: bool) -> 
     click.echo(f"put {key} (revision {revision})", err=True)
 
 
-def write(store: Store, items: Sequence[Item]) -> int:
-    """Write the interfaces in one transaction, or in several where the store takes no larger ones; the revision."""
-    from vppctl.store.base import Put
-
-    operations = [Put(str(item.key), item.value) for item in items]
-    revision = _commit(store, operations)
-    for item in items[:20]:
-        click.echo(f"put {item.key} (revision {revision})", err=True)
-    if len(items) > 20:
-        click.echo(f"put {len(items) - 20} more", err=True)
-    return revision
-
-
-def _commit(store: Store, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> int:
-    size = store.max_operations
-    if len(operations) > size:
-        parts = -(-len(operations) // size)
-        text = f"{len(operations)} keys are more than one transaction takes: written in {parts} transactions"
-        click.echo(f"{text} of at most {size}", err=True)
-    revision = 0
-    for start in range(0, len(operations), size):
-        part = operations[start : start + size]
-        keys = {operation.key for operation in part}
-        revision = store.commit(part, [guard for guard in guards if guard.key in keys]).revision
-    return revision
-
-
-def find(store: Store, label: str, arguments: Sequence[str]) -> tuple[list[Entry], list[str]]:
-    """The entries that NAMEs and KEYs mean, and what of them is not there."""
-    from vppctl.cli.documents import as_key
-    from vppctl.model.keys import Kind, config_prefix
-
-    entries: list[Entry] = []
-    missing: list[str] = []
-    # One list instead of many gets; a thousand names are one request.
-    listed = {}
-    if len(arguments) > 8:
-        listed = {e.key: e for kind in Kind for e in store.list(config_prefix(label, kind)).entries}
-    for argument in dict.fromkeys(arguments):
-        keys = [argument] if argument.startswith("/") else [as_key(argument, label, kind) for kind in Kind]
-        found = next(
-            (e for key in keys if (e := listed.get(key) if listed and key in listed else store.get(key))), None
-        )
-        if found:
-            entries.append(found)
-        else:
-            missing.append(argument)
-    return entries, missing
-
-
-def not_found(label: str, missing: Sequence[str]) -> NotFoundError:
-    """One line for each name that is not there."""
-    from vppctl.model.keys import config_prefix
-
-    where = f" under {config_prefix(label)}"
-    lines = [
-        f"{name}: not found{'' if name.startswith('/') else where}; 'vppctl list' shows what is" for name in missing
-    ]
-    return NotFoundError("\n".join(lines))
-
-
 @click.command("get")
 @click.argument("names", metavar="NAME|KEY...", nargs=-1, required=True, shell_complete=complete_names)
 @click.option("-o", "output", type=OUTPUT, default="json", help="How to print.  [default: json]")
@@ -170,6 +109,7 @@ def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str)
       vppctl get veth1
       vppctl get /vnf-agent/vpp1/linux/config/v1/interface/veth1
     """
+    from vppctl.cli.entries import find, not_found, stored
     from vppctl.cli.render import print_objects
 
     settings = Settings(options)
@@ -186,15 +126,6 @@ def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str)
         return
     values = [stored(entry) for entry in entries]
     print_objects(values if len(names) > 1 else values[0], output)
-
-
-def stored(entry: Entry) -> Any:
-    """The stored value; what is no JSON is shown as the text that it is."""
-    text = (entry.value or b"").decode(errors="replace")
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 @click.command("del")
@@ -214,6 +145,8 @@ def del_command(
     Example:
       vppctl del veth1 veth2
     """
+    from vppctl.cli.entries import delete
+
     settings = Settings(options)
     seconds = duration(timeout, "--timeout")
     store = settings.open_store()
@@ -225,21 +158,6 @@ def del_command(
             wait_absent(store, settings.label, names, seconds)
     finally:
         store.close()
-
-
-def delete(store: Store, label: str, names: Sequence[str], *, ignore_not_found: bool = False) -> None:
-    """Delete what these names mean, all or nothing. Raises NotFoundError."""
-    from vppctl.store.base import Delete
-
-    entries, missing = find(store, label, names)
-    if missing and not ignore_not_found:
-        raise not_found(label, missing)
-    if entries:
-        _commit(store, [Delete(entry.key) for entry in entries])
-    for entry in entries[:20]:
-        click.echo(f"deleted {entry.key}", err=True)
-    if len(entries) > 20:
-        click.echo(f"deleted {len(entries) - 20} more", err=True)
 
 
 @click.command("list")

@@ -21,7 +21,7 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     Example:
       vppctl describe veth1
     """
-    from vppctl.cli.config import find, not_found, stored
+    from vppctl.cli.entries import find, not_found, stored
     from vppctl.cli.graph import chain
     from vppctl.cli.observe import by_key, join
     from vppctl.cli.render import print_objects

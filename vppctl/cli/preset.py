@@ -69,8 +69,8 @@ def put_preset(options: dict[str, Any], names: tuple[str, ...]) -> None:
     Example:
       vppctl preset put veth1 veth2
     """
-    from vppctl.cli.config import write
     from vppctl.cli.documents import Item
+    from vppctl.cli.entries import write
     from vppctl.model.document import decode, documents, encode, guess_kind
     from vppctl.model.keys import ConfigKey
 
@@ -100,7 +100,7 @@ def delete_preset(options: dict[str, Any], names: tuple[str, ...], *, ignore_not
     Example:
       vppctl preset del veth1
     """
-    from vppctl.cli.config import delete
+    from vppctl.cli.entries import delete
 
     for name in names:
         _load(name)

@@ -22,14 +22,14 @@ Wanted = tuple[ConfigKey, ...]
 """The keys that one name may mean."""
 
 
-def wait_applied(store: Store, wanted: Sequence[Wanted], seconds: float, revision: int = 0) -> None:
+def wait_applied(store: Store, wanted: Sequence[Wanted], seconds: float) -> None:
     """Until each is APPLIED as it is configured now, read back from the kernel. Raises TimedOutError."""
 
     def problem(view: View, keys: Wanted) -> str:
         configured = [key for key in keys if str(key) in view]
         if not configured:
             return "is not configured"
-        return next((text for key in configured if (text := _pending(view, key, revision))), "")
+        return next((text for key in configured if (text := _pending(view, key))), "")
 
     _wait(store, wanted, seconds, problem)
 
@@ -58,10 +58,10 @@ def to_keys(label: str, names: Sequence[str]) -> list[Wanted]:
     return found
 
 
-def _pending(view: View, key: ConfigKey, revision: int) -> str:
+def _pending(view: View, key: ConfigKey) -> str:
     """Why a configured interface is not applied yet; nothing when it is."""
     status = _status(view, key)
-    if status is None or status.get("config_revision", 0) < max(revision, view[str(key)].mod_revision):
+    if status is None or status.get("config_revision", 0) < view[str(key)].mod_revision:
         return "is not reported by the agent yet"
     if status.get("state") == "APPLIED":
         return ""
