@@ -1,9 +1,38 @@
-"""Tells the service manager how the agent is (sd_notify(3))."""
+"""Tells how the agent is: the service manager (sd_notify(3)), and whoever looks at the lock file."""
 
 from __future__ import annotations
 
 import os
 import socket
+import time
+
+from vppctl.agent.lock import PULSE, AgentLock
+
+
+class Pulse:
+    """The deciding thread lives, and says so: a hung one is for the service manager to start again."""
+
+    def __init__(self, lock: AgentLock) -> None:
+        self._lock, self._last = lock, 0.0
+        self.interval = min(PULSE, watchdog_interval() or PULSE)
+        """Seconds between two beats, at most."""
+
+    def beat(self) -> None:
+        """To be called often; does something when it is time."""
+        now = time.monotonic()
+        if now - self._last >= self.interval / 2:
+            self._last = now
+            self._lock.beat()
+            notify("WATCHDOG=1")
+
+
+def watchdog_interval() -> float:
+    """Seconds between two WATCHDOG=1 that the service manager asks for (sd_watchdog_enabled(3)), halved; 0: none."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    pid = os.environ.get("WATCHDOG_PID", "")
+    if not microseconds.isdigit() or (pid and pid != str(os.getpid())):
+        return 0.0
+    return int(microseconds) / 2e6
 
 
 def notify(message: str) -> bool:

@@ -29,6 +29,14 @@ def set_up_logging(form: str, level: str) -> None:
     logger.setLevel(level.upper())
 
 
+def change_level(step: int) -> str:
+    """One level more (-1) or less (1) detailed, within debug to error; the level from now on."""
+    logger = logging.getLogger("vppctl")
+    level = min(logging.ERROR, max(logging.DEBUG, logger.level + 10 * step))
+    logger.setLevel(level)
+    return logging.getLevelName(level).lower()
+
+
 def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -47,6 +47,13 @@ class Memory:
             self.places.setdefault(interface, set()).add((netns, name))
         return {interface}
 
+    def links(self) -> dict[NetnsId, dict[int, str]]:
+        """The interface names of all links that were seen, by namespace and index."""
+        found: dict[NetnsId, dict[int, str]] = {}
+        for (netns, index), name in self._names.items():
+            found.setdefault(netns, {})[index] = name
+        return found
+
     def leave(self, netns: NetnsId) -> set[str]:
         """The namespace is no more; returns the interfaces that had a link there."""
         left = {name for key, name in self._names.items() if key[0] == netns}

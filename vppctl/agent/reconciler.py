@@ -7,7 +7,7 @@ or doubled one is harmless. A pair is APPLIED only when a plan made from a fresh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.backlog import Backlog
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.marks import Marks
-from vppctl.reconcile.operations import CreateNamespace, DeleteLinks, Failure, Operation, Outcome
+from vppctl.reconcile.operations import CreateNamespace, DeleteLinks, Failure, Operation, Outcome, summary
 from vppctl.reconcile.plan import Plan, Policy, plan
 from vppctl.reconcile.state import Condition, NetnsId, ObservedState, PairId, Reason, State
 
@@ -41,12 +41,21 @@ class _Pass:
     conditions: dict[str, Condition] = field(default_factory=dict)
     failures: dict[PairId, Failure] = field(default_factory=dict)
     spaces: dict[NetnsId, Netns] = field(default_factory=dict)
+    done: dict[PairId, list[str]] = field(default_factory=dict)
 
 
 class Reconciler:
     """Holds the desired state and makes the kernel look like it, pass by pass."""
 
-    def __init__(self, label: str, resolver: Resolver, nsids: NsidTable, *, adopt: bool = False) -> None:
+    def __init__(
+        self,
+        label: str,
+        resolver: Resolver,
+        nsids: NsidTable,
+        *,
+        adopt: bool = False,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
         self.desired = DesiredState(Marks(label))
         self.backlog = Backlog()
         self.memory = Memory()
@@ -54,6 +63,9 @@ class Reconciler:
         self._adopt = adopt
         self.nsids = nsids
         self.executor = Executor(nsids)
+        self.done: dict[PairId, list[str]] = {}
+        """What the last pass did about each pair, in words."""
+        self._on_progress = on_progress
         self._started = False
 
     def enqueue_all(self) -> None:
@@ -78,6 +90,7 @@ class Reconciler:
     def run(self, now: float) -> dict[str, Condition | None]:
         """Do all that is due at `now`; returns the news by interface name, None for one that is no more."""
         scope = self.backlog.due(now)
+        self.done = {}
         if not scope and self._started:
             return {}
         work = _Pass(scope, Policy(start=not self._started, adopt=self._adopt))
@@ -86,6 +99,7 @@ class Reconciler:
                 self._find_orphans(stack, work)
             self._rounds(stack, work)
         self._started = True
+        self.done = work.done
         return self._conclude(work, now)
 
     def _find_orphans(self, stack: ExitStack, work: _Pass) -> None:
@@ -167,10 +181,14 @@ class Reconciler:
         for stage in (result.deletes, result.namespaces, result.creates, result.settings):
             if not stage:
                 continue
+            self._on_progress()
             operations: list[Operation] = list(stage)
             for outcome in self.executor.execute(operations, work.spaces):
                 pairs = _pairs(outcome)
                 touched |= pairs
+                for pair in pairs:
+                    failed = f": {outcome.failure.message}" if outcome.failure else ""
+                    work.done.setdefault(pair, []).append(_told(outcome, pair) + failed)
                 if outcome.failure:
                     log.warning("%s", outcome.failure.message)
                     work.failures.update((pair, outcome.failure) for pair in pairs if pair not in work.failures)
@@ -198,6 +216,14 @@ class Reconciler:
                 if name not in self.desired.configured and name not in self.memory.places:
                     news[name] = None
         return news
+
+
+def _told(outcome: Outcome, pair: PairId) -> str:
+    """The operation in words, as far as it was for this pair."""
+    operation = outcome.operation
+    if isinstance(operation, DeleteLinks):
+        operation = operation._replace(links=tuple(link for link in operation.links if link.pair == pair))
+    return summary(operation)
 
 
 def _pairs(outcome: Outcome) -> set[PairId]:

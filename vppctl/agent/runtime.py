@@ -10,30 +10,32 @@ import gc
 import logging
 import queue
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from vppctl.agent.health import notify
-from vppctl.agent.logs import set_up_logging
+from vppctl.agent.health import Pulse, notify
+from vppctl.agent.lock import AgentLock
+from vppctl.agent.logs import change_level, set_up_logging
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
-from vppctl.agent.sources import Configuration, Event, Resync, Sources, Stop, StoreState
-from vppctl.agent.status import Publisher, Report, Reports, report, vpp_report
+from vppctl.agent.settings import AgentSettings
+from vppctl.agent.sources import Configuration, Event, Resync, Sources, Stop, StoreState, Verbosity
+from vppctl.agent.status import Publisher
+from vppctl.agent.telling import Teller
 from vppctl.agent.vpp_worker import VppNews, VppWorker
 from vppctl.errors import StoreError
 from vppctl.linux.monitor import LinkChanged, NamespaceGone, Overrun
 from vppctl.linux.namespaces import raise_file_limit, start_of
 from vppctl.linux.nsids import NsidTable
+from vppctl.linux.observe import read_counters
 from vppctl.linux.watcher import NamespacesChanged
 from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.document import decode_bytes
 from vppctl.model.interface import Interface, NamespaceType, VppInterface
-from vppctl.model.keys import Kind, config_prefix, status_key
+from vppctl.model.keys import Kind, config_prefix
 from vppctl.reconcile.mirror import Batch
-from vppctl.reconcile.state import Condition, Configured, Invalid, State
-from vppctl.reconcile.vpp import VppCondition, VppConfigured, host_names
+from vppctl.reconcile.state import Configured, Invalid, State
+from vppctl.reconcile.vpp import VppConfigured, host_names
 from vppctl.store.base import Store
-from vppctl.store.settings import StoreSettings, open_store
+from vppctl.store.settings import open_store
 
 log = logging.getLogger("vppctl.agent")
 
@@ -45,29 +47,11 @@ STOP_TIMEOUT = 3.0
 """Seconds that the threads get to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSettings:
-    """What `agent run` was asked for."""
-
-    store: StoreSettings
-    label: str
-    version: str
-    once: bool = False
-    resync: str = "recreate"
-    create_namespaces: bool = True
-    allowed_dirs: tuple[str, ...] = ()
-    log_format: str = "text"
-    log_level: str = "info"
-    docker_host: str | None = None
-    vpp_socket: str | None = None
-    on_status: Callable[[list[Report]], None] | None = None
-
-
 def run(settings: AgentSettings) -> int:
     """Run the agent until it is told to stop, or with `once` until everything was looked at once.
 
     Returns the exit code: 0, or 1 when `once` and not all interfaces are applied. Raises StoreError when `once`
-    and the store cannot be reached.
+    and the store cannot be reached, VppctlError when an agent of this label runs on this host already.
     """
     set_up_logging(settings.log_format, settings.log_level)
     raise_file_limit()
@@ -75,27 +59,32 @@ def run(settings: AgentSettings) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     gc.enable()
-    return Agent(settings).run()
+    with AgentLock(settings.label) as lock:
+        return Agent(settings, lock).run()
 
 
 class Agent:
     """The deciding thread, between the sources and the reconciler."""
 
-    def __init__(self, settings: AgentSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: AgentSettings, lock: AgentLock) -> None:
+        self.settings, self.pulse = settings, Pulse(lock)
         self.nsids = NsidTable()
         microservices = Microservices(settings.docker_host, start_of)
         resolver = Resolver(microservices, create=settings.create_namespaces, allowed_dirs=tuple(settings.allowed_dirs))
         self.sources = Sources(microservices)
-        self.reconciler = Reconciler(settings.label, resolver, self.nsids, adopt=settings.resync == "adopt")
-        self.reports = Reports()
-        self.publisher: Publisher | None = None
+        self.reconciler = Reconciler(
+            settings.label, resolver, self.nsids, adopt=settings.resync == "adopt", on_progress=self.pulse.beat
+        )
+        self.teller = Teller(settings.label)
+        self.counted = time.monotonic()
         self.vpp = VppWorker(settings.label, settings.vpp_socket, self.sources.inbox.put)
         self.vpp_desired: dict[str, VppConfigured] = {}
         self.listed: set[Kind] = set()
         """The kinds whose configuration is known in full."""
         self.ready = False
         """Whether the first pass is done."""
+        self.changed = False
+        """Whether the service manager's view is out of date."""
         self.stopping = self.failed = False
 
     def run(self) -> int:
@@ -108,15 +97,15 @@ class Agent:
             self.sources.follow_kernel(self.nsids)
             self.sources.follow_signals()
             self.sources.follow_vpp(self.vpp)
-            self.publisher = Publisher(
+            self.teller.publisher = Publisher(
                 lambda: open_store(self.settings.store), self.settings.label, self.settings.version
             )
-            self.publisher.start()
+            self.teller.publisher.start()
         try:
             self._loop()
         finally:
             self._end(store)
-        reports = sorted(self.reports.current.values(), key=lambda r: str(r["name"]))
+        reports = sorted(self.teller.reports.current.values(), key=lambda r: str(r["name"]))
         if self.settings.on_status and self.settings.once:
             self.settings.on_status(reports)
         if not self.settings.once:
@@ -127,6 +116,7 @@ class Agent:
         audit = time.monotonic() + AUDIT
         while not self.stopping:
             self._drain(self._patience(audit))
+            self.pulse.beat()
             now = time.monotonic()
             if not self._is_known() or self.stopping or self._wait_for_docker():
                 continue
@@ -136,8 +126,12 @@ class Agent:
                 audit = now + AUDIT
             self._reconcile(now)
             if not self.ready:
-                self.ready = True
-                notify("READY=1\nSTATUS=reconciling")
+                self.ready = self.changed = True
+                notify("READY=1")
+            if self.changed:
+                self.changed = False
+                notify(f"STATUS={self.teller.summary()}")
+            self._count(now)
             if self.settings.once:
                 if self.vpp_desired:
                     self.vpp.look()
@@ -152,19 +146,30 @@ class Agent:
         """Seconds that the first pass is still put off."""
         return 0.0 if self.ready else self.sources.docker_wait()
 
-    def _patience(self, audit: float) -> float | None:
+    def _count(self, now: float) -> None:
+        """Read the counters when it is time."""
+        if self.settings.once or not self.settings.stats_interval or now < self.counted + self.settings.stats_interval:
+            return
+        self.counted = now
+        for netns, names in self.reconciler.memory.links().items():
+            counters = read_counters(netns, self.nsids)
+            self.teller.count({names[index]: counters[index] for index in names.keys() & counters.keys()})
+
+    def _patience(self, audit: float) -> float:
         """Seconds to wait for the next event."""
         if not self._is_known():
-            return None
+            return self.pulse.interval
         if wait := self._wait_for_docker():
             return wait
         now = time.monotonic()
-        waits = [audit - now]
+        waits = [audit - now, self.pulse.interval]
         if (due := self.reconciler.backlog.wait(now)) is not None:
             waits.append(due)
+        if self.settings.stats_interval:
+            waits.append(self.counted + self.settings.stats_interval - now)
         return max(0.0, min(waits))
 
-    def _drain(self, patience: float | None) -> None:
+    def _drain(self, patience: float) -> None:
         """Wait for an event, then take all that are there: a thousand puts become a few passes."""
         try:
             event = self.sources.inbox.get(timeout=patience) if patience != 0.0 else self.sources.inbox.get_nowait()
@@ -188,7 +193,10 @@ class Agent:
             case Configuration(kind, batch):
                 self._configure(kind, batch)
             case VppNews():
-                self._vpp_news(event)
+                self.teller.vpp(event)
+                self.changed = True
+            case Verbosity(step):
+                log.warning("log level is %s now", change_level(step))
             case StoreState():
                 self._store_state(event)
             case LinkChanged(netns=netns, index=index, name=name):
@@ -200,6 +208,9 @@ class Agent:
                 reconciler.enqueue(reconciler.memory.leave(netns), time.monotonic(), DEBOUNCE)
                 reconciler.refresh_namespaces()
             case Overrun() | Resync():
+                if isinstance(event, Resync):
+                    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+                    self.ready = False
                 reconciler.refresh_namespaces()
                 reconciler.enqueue_all()
                 self.vpp.wake()
@@ -259,33 +270,21 @@ class Agent:
 
     def _reconcile(self, now: float) -> None:
         started = time.perf_counter()
-        news = self.reconciler.run(now)
+        reconciler = self.reconciler
+        news = reconciler.run(now)
+        seconds = time.perf_counter() - started
         for name, condition in news.items():
-            content = None
-            if condition is not None:
-                interface = self.reconciler.desired.interface(name)
-                retries = self.reconciler.backlog.retries(self.reconciler.desired.pair_of(name))
-                container = self.reconciler.resolver.container(interface.namespace) if interface else None
-                content = report(condition, interface, retries, container)
-            self._say(Kind.LINUX, name, condition, content)
-        self.reports.tell()
+            if condition is None:
+                self.teller.gone(Kind.LINUX, name)
+                continue
+            interface, pair = reconciler.desired.interface(name), reconciler.desired.pair_of(name)
+            container = reconciler.resolver.container(interface.namespace) if interface else None
+            done = reconciler.done.get(pair, ())
+            self.teller.linux(condition, interface, reconciler.backlog.retries(pair), container, done, seconds)
+        self.teller.reports.tell()
         if news:
-            log.debug("looked at %d interfaces in %.1f ms", len(news), (time.perf_counter() - started) * 1e3)
-
-    def _vpp_news(self, news: VppNews) -> None:
-        for name, condition in news.conditions.items():
-            content = vpp_report(condition, news.retries.get(name, 0)) if condition else None
-            self._say(Kind.VPP, name, condition, content)
-        self.reports.tell()
-
-    def _say(self, kind: Kind, name: str, condition: Condition | VppCondition | None, content: Report | None) -> None:
-        key = status_key(self.settings.label, name, kind)
-        if condition is None or content is None:
-            self.reports.current.pop(key, None)
-        else:
-            content = self.reports.update(key, condition, content)
-        if self.publisher:
-            self.publisher.offer(key, content)
+            self.changed = True
+            log.debug("looked at %d interfaces in %.1f ms", len(news), seconds * 1e3)
 
     def _end(self, store: Store) -> None:
         notify("STOPPING=1")
@@ -293,7 +292,7 @@ class Agent:
         if self.settings.once:
             # What is left only listens; the process ends now.
             return
-        if self.publisher:
-            self.publisher.close(STOP_TIMEOUT)
+        if self.teller.publisher:
+            self.teller.publisher.close(STOP_TIMEOUT)
         self.sources.stop(STOP_TIMEOUT)
         store.close()

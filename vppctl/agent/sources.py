@@ -48,6 +48,12 @@ class Resync:
     """Compare everything."""
 
 
+class Verbosity(NamedTuple):
+    """Log more (-1) or less (1)."""
+
+    step: int
+
+
 class Configuration(NamedTuple):
     """What has changed in the store."""
 
@@ -66,6 +72,7 @@ Event = (
     | MicroservicesChanged
     | Stop
     | Resync
+    | Verbosity
 )
 
 
@@ -105,9 +112,16 @@ class Sources:
         self._start("namespaces", self._watcher.run, self._stop, self.inbox.put)
 
     def follow_signals(self) -> None:
-        """SIGTERM and SIGINT stop, SIGHUP compares everything."""
+        """SIGTERM and SIGINT stop, SIGHUP compares everything, SIGUSR1 logs more and SIGUSR2 less."""
+        events: dict[signal.Signals, Stop | Resync | Verbosity] = {
+            signal.SIGTERM: Stop(),
+            signal.SIGINT: Stop(),
+            signal.SIGHUP: Resync(),
+            signal.SIGUSR1: Verbosity(-1),
+            signal.SIGUSR2: Verbosity(1),
+        }
         if threading.current_thread() is threading.main_thread():
-            for number, event in ((signal.SIGTERM, Stop()), (signal.SIGINT, Stop()), (signal.SIGHUP, Resync())):
+            for number, event in events.items():
                 signal.signal(number, self._on_signal(event))
 
     def follow_references(self, references: Iterable[NamespaceRef]) -> None:
@@ -135,7 +149,7 @@ class Sources:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _on_signal(self, event: Stop | Resync) -> Callable[[int, FrameType | None], None]:
+    def _on_signal(self, event: Stop | Resync | Verbosity) -> Callable[[int, FrameType | None], None]:
         def handle(_number: int, _frame: FrameType | None) -> None:
             # SimpleQueue.put is reentrant: safe in a signal handler.
             self.inbox.put(event)

@@ -1,4 +1,4 @@
-"""agent run: the agent in this process."""
+"""agent: run it in this process, ask how it is, remove what it made, print its unit."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from vppctl import __version__
-from vppctl.cli.settings import Settings
-from vppctl.errors import UsageError
+from vppctl.cli.settings import Settings, duration
+from vppctl.errors import UsageError, VppctlError
 
 
 @click.group("agent")
@@ -38,6 +38,12 @@ def agent_command() -> None:
 @click.option("--allow-dir", "allowed_dirs", metavar="DIR", multiple=True, help="One more folder for namespace files.")
 @click.option("--docker-host", metavar="URL", help="The Docker engine for microservices.  [env: DOCKER_HOST]")
 @click.option("--vpp-socket", metavar="PATH", help="VPP's API socket.  [default: /run/vpp/api.sock]")
+@click.option(
+    "--stats-interval",
+    metavar="TIME",
+    default="10s",
+    help="Between readings of counters; 0: never.  [default: 10s]",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="[default: info]"
@@ -46,13 +52,15 @@ def agent_command() -> None:
 def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any) -> int:
     """Run the agent in this process.
 
-    FILEs are put into the store first. Runs until SIGTERM or SIGINT, and leaves links up. SIGHUP compares all again.
+    FILEs are put into the store first. Runs until SIGTERM or SIGINT, and leaves links up. SIGHUP compares all again,
+    SIGUSR1 logs more, SIGUSR2 less.
 
     \b
     Example:
       vppctl --store embedded agent run --once json/veth1.json json/veth2.json
     """
-    from vppctl.agent.runtime import AgentSettings, run
+    from vppctl.agent.runtime import run
+    from vppctl.agent.settings import AgentSettings
     from vppctl.cli.documents import load
     from vppctl.cli.entries import write
     from vppctl.cli.render import print_status
@@ -60,6 +68,8 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     host = choices["docker_host"]
     if host and not host.startswith(("unix://", "tcp://", "http://", "https://", "ssh://")):
         raise UsageError(f"--docker-host {host!r} is no URL; write one such as unix:///var/run/docker.sock")
+    interval = choices.pop("stats_interval")
+    choices["stats_interval"] = 0.0 if interval in ("0", "0s") else duration(interval, "--stats-interval")
     settings = Settings(options)
     if files:
         items = load(files, settings.label)
@@ -77,3 +87,70 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
             **choices,
         )
     )
+
+
+@agent_command.command("health")
+@click.pass_obj
+def agent_health(options: dict[str, Any]) -> None:
+    """Exit with 0 while the agent of this label is alive.
+
+    On the agent's host it must have decided something within the last minute; elsewhere the store must have its
+    life sign. For a container's HEALTHCHECK.
+
+    \b
+    Example:
+      vppctl agent health
+    """
+    from vppctl.agent.lock import pulse
+    from vppctl.model.keys import agent_key
+
+    settings = Settings(options)
+    problem = pulse(settings.label)
+    if problem is None:
+        store = settings.open_store()
+        try:
+            alive = store.get(agent_key(settings.label)) is not None
+        finally:
+            store.close()
+        problem = "" if alive else f"no agent of label {settings.label} is running"
+    if problem:
+        raise VppctlError(problem)
+    click.echo(f"the agent of label {settings.label} is alive")
+
+
+@agent_command.command("cleanup")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
+@click.option("--vpp-socket", metavar="PATH", help="VPP's API socket.  [default: /run/vpp/api.sock, if it is there]")
+@click.pass_obj
+def agent_cleanup(options: dict[str, Any], *, dry_run: bool, vpp_socket: str | None) -> None:
+    """Remove what the agent of this label made on this host.
+
+    Its links in all namespaces and its interfaces in VPP; not the store's configuration, and not namespaces. The
+    agent must have been stopped.
+
+    \b
+    Example:
+      vppctl agent cleanup --dry-run
+    """
+    from vppctl.agent.cleanup import cleanup
+    from vppctl.cli.render import clean
+
+    for thing in cleanup(Settings(options).label, vpp_socket, dry_run=dry_run):
+        click.echo(clean(f"{'would remove' if dry_run else 'removed'} {thing}"))
+
+
+@agent_command.command("unit")
+def agent_unit() -> None:
+    """Print the systemd unit of the agent.
+
+    \b
+    Example:
+      vppctl agent unit > /etc/systemd/system/vppctl-agent.service
+    """
+    import os
+    import sys
+    from importlib.resources import files
+
+    text = files("vppctl.agent").joinpath("vppctl-agent.service").read_text()
+    program = os.path.join(os.path.dirname(sys.executable), "vppctl")
+    click.echo(text.replace("/usr/bin/vppctl", program), nl=False)

@@ -1,7 +1,8 @@
-"""describe: everything about one interface on one page."""
+"""describe and history: everything about one interface on one page, and what was done about it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from vppctl.cli.settings import Settings
 @click.option("-o", "output", type=click.Choice(["text", "json", "yaml"]), default="text", help="[default: text]")
 @click.pass_obj
 def describe_command(options: dict[str, Any], name: str, *, output: str) -> None:
-    """Show one interface: configuration, state, namespace, addresses, counters.
+    """Show one interface: configuration, state, namespace, addresses, counters, history.
 
     \b
     Example:
@@ -51,8 +52,53 @@ def _print(found: dict[str, Any]) -> None:
     for title, text in _lines(found["key"], found["chain"], found["status"]):
         if text:
             click.echo(f"{title + ':':<15}{clean(text)}")
+    if history := found["status"].get("history"):
+        click.echo("History:")
+        for line in history_lines(history):
+            click.echo(f"  {line}")
     click.echo("Configuration:")
     print_objects(found["configuration"], "json")
+
+
+@click.command("history")
+@click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
+@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
+@click.pass_obj
+def history_command(options: dict[str, Any], names: tuple[str, ...], *, output: str) -> None:
+    """Show what the agent did last about each interface.
+
+    Time, revision of the configuration, duration, result, operations; the last ten since the agent's start.
+
+    \b
+    Example:
+      vppctl history veth1
+    """
+    from vppctl.cli.observe import join, named
+    from vppctl.cli.render import clean, print_objects
+    from vppctl.model.keys import ROOT
+
+    settings = Settings(options)
+    store = settings.open_store()
+    try:
+        reports = named(join(store.list(f"{ROOT}{settings.label}/").entries, settings.label), names)
+    finally:
+        store.close()
+    if output == "json":
+        print_objects([{k: r.get(k, []) for k in ("name", "kind", "history")} for r in reports], "json")
+        return
+    for report in reports:
+        for line in history_lines(report.get("history") or ()):
+            click.echo(f"{clean(report['name'])}  {line}")
+
+
+def history_lines(history: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """One line for each transaction."""
+    from vppctl.cli.render import clean
+
+    for entry in history:
+        operations = "; ".join(entry.get("operations") or ())
+        head = f"{entry.get('time')}  revision {entry.get('revision')}  {entry.get('duration_ms')} ms"
+        yield clean(f"{head}  {entry.get('result')}{f'  ({operations})' if operations else ''}")
 
 
 def _lines(key: str, links: list[str], report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -48,11 +48,7 @@ def status_command(
     try:
         reports = join(store.list(f"{ROOT}{settings.label}/").entries, settings.label)
         choose = partial(_choose, names=names, problems=problems)
-        chosen = choose(reports)
-        if missing := [name for name in names if name not in {r["name"] for r in reports}]:
-            raise NotFoundError(
-                "\n".join(f"{name}: is not configured; 'vppctl list' shows what is" for name in missing)
-            )
+        chosen = choose(named(reports, names))
         print_status(chosen, output, settings.color)
         if watch:
             show = partial(print_change, output=output)
@@ -140,6 +136,13 @@ def _follow(store: Store, settings: Settings, shown: ByKey, choose: Choose, show
     follow(store, f"{ROOT}{settings.label}/", Mirror(), Event(), deliver, on_state)
 
 
+def named(reports: list[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The reports with these names, all without any. Raises NotFoundError."""
+    if missing := [name for name in names if name not in {r["name"] for r in reports}]:
+        raise NotFoundError("\n".join(f"{name}: is not configured; 'vppctl list' shows what is" for name in missing))
+    return [report for report in reports if not names or report["name"] in names]
+
+
 def by_key(reports: Sequence[dict[str, Any]]) -> ByKey:
     """The reports by name and kind: an interface in VPP may have the name of one in Linux."""
     return {(r["name"], r["kind"]): r for r in reports}
@@ -147,7 +150,9 @@ def by_key(reports: Sequence[dict[str, Any]]) -> ByKey:
 
 def _visible(report: dict[str, Any] | None) -> dict[str, Any] | None:
     """A report without its counters, which change all the time."""
-    return {k: v for k, v in report.items() if k not in ("statistics", "config_revision")} if report else None
+    return (
+        {k: v for k, v in report.items() if k not in ("statistics", "config_revision", "history")} if report else None
+    )
 
 
 @click.command("wait")

@@ -79,6 +79,24 @@ def observe_marked(spaces: Mapping[NetnsId, Netns], group: int, prefix: str, nsi
     return found
 
 
+def read_counters(netns: NetnsId, nsids: NsidTable) -> dict[int, Statistics]:
+    """The counters of all VETHs of a namespace, by index: one dump; of a namespace that has died, none."""
+    nsid = nsids.nsid(netns)
+    found: dict[int, Statistics] = {}
+    if nsid is None:
+        return found
+    try:
+        with Rtnl() as own:
+            for _, body in own.dump(wire.dump_links(kind="veth", nsid=nsid)):
+                raw = _raw(netns, body)
+                if statistics := raw.attributes.get(wire.IFLA_STATS64):
+                    found[raw.index] = Statistics(*_STATISTICS.unpack_from(statistics))
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENODEV, errno.ENONET):
+            raise
+    return found
+
+
 def _read(
     rtnl: Rtnl, own: Rtnl, netns: NetnsId, names: frozenset[str] | None, nsids: NsidTable, nsid: int | None = None
 ) -> list[Link]:

@@ -106,6 +106,27 @@ Setting = SetChecksum | SetLink | AddAddress | DelAddress
 Operation = CreateNamespace | CreateVeth | DeleteLinks | Setting
 
 
+def summary(operation: Operation) -> str:
+    """An operation in a few words, for the history of an interface."""
+    match operation:
+        case CreateNamespace(name=name):
+            return f"create namespace {name}"
+        case CreateVeth(first=first, second=second):
+            return f"create {first.name} with peer {second.name}"
+        case DeleteLinks(links=links):
+            return f"delete {', '.join(link.name for link in links[:2])}{' ...' if len(links) > 2 else ''}"
+        case AddAddress(name=name, address=address):
+            return f"add {address} to {name}"
+        case DelAddress(name=name, address=address):
+            return f"remove {address} from {name}"
+        case SetChecksum(name=name, on=on):
+            return f"set TX checksums of {name} {'on' if on else 'off'}"
+        case SetLink():
+            values = {key: getattr(operation, key) for key in ("up", "mac", "mtu", "group", "alias")}
+            shown = ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+            return f"set {shown} of {operation.name}"
+
+
 class Failure(NamedTuple):
     """Why an operation did not work."""
 

@@ -1,0 +1,162 @@
+"""Running an agent: its lock, its pulse, its signals, what it tells the service manager, its history and counters."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support.agent import Agent, Vppctl, veth
+from tests.support.netns import ip, links, wait_until
+
+pytestmark = pytest.mark.kernel
+
+
+def test_a_second_agent_of_the_label_is_refused_and_another_label_is_not(vppctl: Vppctl) -> None:
+    with Agent(vppctl) as agent:
+        wait_until(lambda: vppctl.run("agent", "health").returncode == 0, "a healthy agent")
+        second = vppctl.run("agent", "run", "--once")
+        assert agent.process is not None
+        assert second.returncode == 1
+        assert second.stderr.splitlines()[-1] == (
+            f"an agent of label vpp1 is already running on this host, as PID {agent.process.pid}; "
+            "stop it, or give this one another --label"
+        )
+        assert vppctl.run("-l", "other", "agent", "run", "--once").returncode == 0
+        agent.stop(signal.SIGKILL)
+        assert vppctl.run("agent", "health").returncode == 1
+        assert vppctl.run("agent", "run", "--once").returncode == 0
+
+
+def test_health_on_another_host_asks_the_store(vppctl: Vppctl) -> None:
+    result = vppctl.run("-l", "never-ran-here", "agent", "health")
+    assert (result.returncode, result.stderr) == (1, "no agent of label never-ran-here is running\n")
+
+
+def test_a_hung_agent_is_not_healthy(vppctl: Vppctl) -> None:
+    with Agent(vppctl) as agent:
+        wait_until(lambda: vppctl.run("agent", "health").returncode == 0, "a healthy agent")
+        assert agent.process is not None
+        os.kill(agent.process.pid, signal.SIGSTOP)
+        lock = Path("/run/vppctl/agent-vpp1.lock")
+        os.utime(lock, (0, lock.stat().st_mtime - 100))
+        result = vppctl.run("agent", "health")
+        os.kill(agent.process.pid, signal.SIGCONT)
+        assert result.returncode == 1
+        assert "has decided nothing for 1" in result.stderr
+
+
+def test_cleanup_removes_what_the_agent_made_and_nothing_else(vppctl: Vppctl) -> None:
+    ip("link", "add", "mine", "type", "veth", "peer", "name", "mine2")
+    with Agent(vppctl):
+        vppctl.put(veth("a", "b"), veth("b", "a", "ns1"), wait=True)
+        refused = vppctl.run("agent", "cleanup")
+        assert refused.returncode == 1
+        assert "already running" in refused.stderr
+    shown = vppctl("agent", "cleanup", "--dry-run")
+    assert sorted(shown.splitlines()) == ["would remove a in namespace default", "would remove b in namespace ns1"]
+    assert "a" in links()
+    vppctl("-l", "other", "agent", "cleanup")
+    assert "a" in links()
+    vppctl("agent", "cleanup")
+    assert set(links()) == {"mine", "mine2"}
+    assert links("ns1") == {}
+    assert vppctl("agent", "cleanup") == ""
+
+
+def test_the_service_manager_is_told(vppctl: Vppctl) -> None:
+    address = str(vppctl.folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(10)
+        vppctl.environment.update(NOTIFY_SOCKET=address, WATCHDOG_USEC="200000")
+        told: list[str] = []
+
+        def hear(what: str) -> None:
+            while not told or not told[-1].startswith(what):
+                told.append(manager.recv(4096).decode())
+
+        with Agent(vppctl) as agent:
+            hear("READY=1")
+            vppctl.put(veth("a", "b"))
+            hear("STATUS=1 interfaces, 1 PENDING")
+            told.clear()
+            hear("WATCHDOG=1")
+            hear("WATCHDOG=1")
+            assert agent.process is not None
+            agent.process.send_signal(signal.SIGHUP)
+            hear("RELOADING=1\nMONOTONIC_USEC=")
+            hear("READY=1")
+        hear("STOPPING=1")
+
+
+def test_the_log_level_changes_at_run_time(vppctl: Vppctl) -> None:
+    with Agent(vppctl) as agent:
+        wait_until(lambda: "is followed" in agent.log.read_text(), "the agent to run")
+        assert agent.process is not None
+        agent.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "log level is debug now" in agent.log.read_text(), "more to be logged")
+        vppctl.put(veth("a", "b"))
+        wait_until(lambda: "debug   looked at" in agent.log.read_text(), "a debug message")
+        agent.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "log level is info now" in agent.log.read_text(), "less to be logged")
+
+
+def test_history_tells_what_was_done(vppctl: Vppctl) -> None:
+    with Agent(vppctl):
+        vppctl.put(veth("a", "b"))
+        vppctl.wait_state("a", "PENDING", "PeerNotConfigured")
+        vppctl.put(veth("b", "a"), wait=True)
+        vppctl.put(veth("a", "b", ip_addresses=["10.0.0.1/24"]), wait=True)
+        (report,) = json.loads(vppctl("history", "a", "-o", "json"))
+        results = [(e["result"].partition(":")[0], e["operations"]) for e in report["history"]]
+        assert results == [
+            ("PENDING PeerNotConfigured", []),
+            ("APPLIED", ["create a with peer b"]),
+            ("APPLIED", ["add 10.0.0.1/24 to a"]),
+        ]
+        assert all(e["duration_ms"] > 0 and e["revision"] for e in report["history"])
+        assert vppctl("history", "a").count("\n") == 3
+        assert "(add 10.0.0.1/24 to a)" in vppctl("describe", "a")
+        assert vppctl.run("history", "zz").returncode == 3
+
+
+def test_history_is_bounded(vppctl: Vppctl) -> None:
+    with Agent(vppctl):
+        vppctl.put(veth("a", "b"), veth("b", "a"), wait=True)
+        for mtu in range(1400, 1412):
+            vppctl.put(veth("a", "b", mtu=mtu), wait=True)
+        history = vppctl.state("a")["history"]
+        assert len(history) == 10
+        assert history[-1]["operations"] == ["set mtu 1411 of a"]
+
+
+@pytest.mark.parametrize("interval", ["0.1s", "0"])
+def test_counters_follow_the_traffic_unless_switched_off(vppctl: Vppctl, interval: str) -> None:
+    def received() -> int:
+        packets: int = vppctl.state("b")["statistics"]["in_packets"]
+        return packets
+
+    with Agent(vppctl, "--stats-interval", interval):
+        vppctl.put(
+            veth("a", "b", ip_addresses=["10.0.0.1/24"]), veth("b", "a", "ns1", ip_addresses=["10.0.0.2/24"]), wait=True
+        )
+        before = received()
+        ip("netns", "exec", "ns1", "ping", "-c3", "-i0.01", "10.0.0.1")
+        if interval == "0":
+            vppctl.put(veth("c", "d"))
+            vppctl.wait_state("c", "PENDING", "PeerNotConfigured")
+            assert received() == before
+        else:
+            wait_until(lambda: received() >= before + 3, "the counters to follow")
+
+
+def test_the_unit_starts_this_program(vppctl: Vppctl) -> None:
+    unit = vppctl("agent", "unit")
+    started = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+    assert os.access(started.removeprefix("ExecStart=").split()[0], os.X_OK)
+    assert "Type=notify" in unit

@@ -1,0 +1,106 @@
+"""What the agent says about its interfaces: reports, their history, and to whom they go."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vppctl.agent.status import Publisher, Report, Reports, report, rfc3339, vpp_report
+from vppctl.agent.vpp_worker import VppNews
+from vppctl.microservices import Container
+from vppctl.model.interface import Interface
+from vppctl.model.keys import Kind, status_key
+from vppctl.reconcile.state import Condition, Statistics
+from vppctl.reconcile.vpp import VppCondition
+
+HISTORY = 10
+"""Transactions that are kept of each interface."""
+
+
+class Teller:
+    """Keeps the newest report of every interface and hands it to the publisher, if there is one."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.reports = Reports()
+        self.publisher: Publisher | None = None
+        self._history: dict[str, deque[dict[str, Any]]] = {}
+
+    def linux(
+        self,
+        condition: Condition,
+        interface: Interface | None,
+        retries: int,
+        container: Container | None,
+        operations: Sequence[str],
+        seconds: float,
+    ) -> None:
+        """An interface of Linux was looked at; `operations` is what was done about it, in `seconds`."""
+        key = status_key(self.label, condition.name, Kind.LINUX)
+        content = report(condition, interface, retries, container)
+        self._say(key, condition, content, operations, seconds)
+
+    def gone(self, kind: Kind, name: str) -> None:
+        """There is nothing to be said about this one any more."""
+        key = status_key(self.label, name, kind)
+        self.reports.current.pop(key, None)
+        self._history.pop(key, None)
+        if self.publisher:
+            self.publisher.offer(key, None)
+
+    def vpp(self, news: VppNews) -> None:
+        """VPP's thread has something to say."""
+        for name, condition in news.conditions.items():
+            if condition is None:
+                self.gone(Kind.VPP, name)
+            else:
+                key = status_key(self.label, name, Kind.VPP)
+                self._say(key, condition, vpp_report(condition, news.retries.get(name, 0)), (), 0.0)
+        self.reports.tell()
+
+    def count(self, counters: Mapping[str, Statistics]) -> None:
+        """The counters of these interfaces of Linux were read."""
+        for name, statistics in counters.items():
+            key = status_key(self.label, name, Kind.LINUX)
+            content = self.reports.current.get(key)
+            if content is not None and content["if_index"] and content["statistics"] != statistics._asdict():
+                content["statistics"] = statistics._asdict()
+                if self.publisher:
+                    self.publisher.offer(key, content)
+
+    def summary(self) -> str:
+        """One line about all interfaces."""
+        states = Counter(str(content["state"]) for content in self.reports.current.values())
+        total = sum(states.values())
+        return ", ".join([f"{total} interfaces", *(f"{count} {state}" for state, count in sorted(states.items()))])
+
+    def _say(
+        self,
+        key: str,
+        condition: Condition | VppCondition,
+        content: Report,
+        operations: Sequence[str],
+        seconds: float,
+    ) -> None:
+        before = self.reports.current.get(key)
+        content = self.reports.update(key, condition, content)
+        if operations or before is None or before["last_change"] != content["last_change"]:
+            self._remember(key, content, operations, seconds)
+        content["history"] = list(self._history[key])
+        if self.publisher:
+            self.publisher.offer(key, content)
+
+    def _remember(self, key: str, content: Report, operations: Sequence[str], seconds: float) -> None:
+        result = content["state"]
+        if content["reason"]:
+            result = f"{result} {content['reason']}: {content['message']}"
+        self._history.setdefault(key, deque(maxlen=HISTORY)).append(
+            {
+                "time": rfc3339(),
+                "revision": content["config_revision"],
+                "operations": list(operations),
+                "result": result,
+                "duration_ms": round(seconds * 1e3, 1),
+            }
+        )
