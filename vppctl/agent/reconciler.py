@@ -102,6 +102,14 @@ class Reconciler:
         self.done = work.done
         return self._conclude(work, now)
 
+    def survey(self) -> tuple[ObservedState, Plan]:
+        """Look at everything and plan, and stop there."""
+        work = _Pass(self.desired.all_pairs(), Policy())
+        with ExitStack() as stack:
+            self._find_orphans(stack, work)
+            observed, scope = self._look(stack, work.scope, work)
+            return observed, plan(self.desired, observed, scope)
+
     def _find_orphans(self, stack: ExitStack, work: _Pass) -> None:
         """What an earlier run of this agent left anywhere on the host comes into the scope of the first pass."""
         spaces = {netns.id: stack.enter_context(netns) for netns in discover()}

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "describe": ("describe", "Show one interface: configuration, state, namespace, addresses, counters, history."),
     "history": ("describe", "Show what the agent did last about each interface."),
     "wait": ("observe", "Wait until interfaces are applied or absent."),
+    "check": ("check", "Compare this host's kernel with the store."),
     "graph": ("graph", "Draw who is connected to whom, through which namespaces."),
     "agent": ("agent", "The agent: makes the kernel look like the configuration."),
     "completion": ("completion", "Print the shell's completion script."),

@@ -62,9 +62,9 @@ def print_status(reports: Sequence[dict[str, Any]], output: str, color: str) -> 
             click.echo(clean(report["name"]))
     else:
         columns = {**_COLUMNS, **(_WIDE if output == "wide" else {})}
-        rows = [[clean(value(report)) for value in columns.values()] for report in reports]
+        rows = [[value(report) for value in columns.values()] for report in reports]
         messages = output == "table"
-        _print_table(list(columns), rows, color)
+        print_table(list(columns), rows, color)
         for report in reports:
             # A terminal of 80 columns has no room for the message in the table.
             if messages and report.get("message") and report.get("state") != "APPLIED":
@@ -81,7 +81,9 @@ def print_change(report: dict[str, Any], output: str) -> None:
     sys.stdout.flush()
 
 
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], color: str) -> None:
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], color: str) -> None:
+    """Rows under a header: a table on a terminal, plain columns otherwise; control characters stripped."""
+    rows = [[clean(cell) for cell in row] for row in rows]
     if sys.stdout.isatty() or color == "always":
         _print_rich(header, rows, color)
         return

@@ -1,0 +1,63 @@
+"""check: this host's kernel against the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vppctl.cli.completion import complete_names
+from vppctl.cli.settings import Settings
+
+
+@click.command("check")
+@click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
+@click.option("--allow-dir", "allowed_dirs", metavar="DIR", multiple=True, help="One more folder for namespace files.")
+@click.option("--docker-host", metavar="URL", help="The Docker engine for microservices.  [env: DOCKER_HOST]")
+@click.option("--vpp-socket", metavar="PATH", help="VPP's API socket.  [default: /run/vpp/api.sock]")
+@click.option("-o", "output", type=click.Choice(["table", "json"]), default="table", help="[default: table]")
+@click.pass_obj
+def check_command(
+    options: dict[str, Any],
+    /,
+    names: tuple[str, ...],
+    *,
+    allowed_dirs: tuple[str, ...],
+    docker_host: str | None,
+    vpp_socket: str | None,
+    output: str,
+) -> int:
+    """Compare this host's kernel with the store.
+
+    Read-only, and needs no agent, but root. Prints every difference, attribute by attribute, and exits with 1 when
+    there is one. What waits for its peer or its namespace, and is not there, is as it should be.
+
+    \b
+    Example:
+      vppctl check
+      vppctl check veth1 veth2 -o json
+    """
+    from vppctl.agent.check import CheckSettings, check
+    from vppctl.cli.entries import not_found
+    from vppctl.cli.render import print_objects, print_table
+    from vppctl.model.keys import Kind, config_prefix
+
+    settings = Settings(options)
+    store = settings.open_store()
+    try:
+        prefixes = [config_prefix(settings.label, kind) for kind in Kind]
+        entries = [entry for prefix in prefixes for entry in store.list(prefix).entries]
+    finally:
+        store.close()
+    configured = {entry.key.rpartition("/")[2] for entry in entries}
+    if missing := [name for name in names if name not in configured]:
+        raise not_found(settings.label, missing)
+    drift = check(CheckSettings(settings.label, allowed_dirs, docker_host, vpp_socket), entries)
+    chosen = [difference for difference in drift if not names or difference.name in names]
+    if output == "json":
+        print_objects([difference._asdict() for difference in chosen], "json")
+    elif chosen:
+        print_table(["NAME", "ATTRIBUTE", "CONFIGURED", "FOUND"], chosen, settings.color)
+    else:
+        click.echo(f"{len(names or configured)} interfaces, no difference", err=True)
+    return 1 if chosen else 0
