@@ -6,7 +6,7 @@ import os
 import socket
 import time
 
-from vppctl.agent.lock import PULSE, AgentLock
+from vppctl.agent.lock import PULSE, STALE, AgentLock
 
 
 class Pulse:
@@ -16,6 +16,11 @@ class Pulse:
         self._lock, self._last = lock, 0.0
         self.interval = min(PULSE, watchdog_interval() or PULSE)
         """Seconds between two beats, at most."""
+
+    @property
+    def beats(self) -> bool:
+        """Whether something was decided lately."""
+        return time.monotonic() - self._last < STALE
 
     def beat(self) -> None:
         """To be called often; does something when it is time."""

@@ -6,14 +6,14 @@ thread that calls `run`. Stopping finishes the batch in hand and leaves every li
 
 from __future__ import annotations
 
-import gc
 import logging
 import queue
 import time
 
+from vppctl.agent.facts import Facts
 from vppctl.agent.health import Pulse, notify
 from vppctl.agent.lock import AgentLock
-from vppctl.agent.logs import change_level, set_up_logging
+from vppctl.agent.logs import change_level
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.agent.settings import AgentSettings
@@ -23,7 +23,7 @@ from vppctl.agent.telling import Teller
 from vppctl.agent.vpp_worker import VppNews, VppWorker
 from vppctl.errors import StoreError
 from vppctl.linux.monitor import LinkChanged, NamespaceGone, Overrun
-from vppctl.linux.namespaces import raise_file_limit, start_of
+from vppctl.linux.namespaces import start_of
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import read_counters
 from vppctl.linux.watcher import NamespacesChanged
@@ -47,22 +47,6 @@ STOP_TIMEOUT = 3.0
 """Seconds that the threads get to end."""
 
 
-def run(settings: AgentSettings) -> int:
-    """Run the agent until it is told to stop, or with `once` until everything was looked at once.
-
-    Returns the exit code: 0, or 1 when `once` and not all interfaces are applied. Raises StoreError when `once`
-    and the store cannot be reached, VppctlError when an agent of this label runs on this host already.
-    """
-    set_up_logging(settings.log_format, settings.log_level)
-    raise_file_limit()
-    # What is loaded by now stays; and a pass over thousands of pairs makes many objects, but hardly any cycles.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-    gc.enable()
-    with AgentLock(settings.label) as lock:
-        return Agent(settings, lock).run()
-
-
 class Agent:
     """The deciding thread, between the sources and the reconciler."""
 
@@ -76,6 +60,7 @@ class Agent:
             settings.label, resolver, self.nsids, adopt=settings.resync == "adopt", on_progress=self.pulse.beat
         )
         self.teller = Teller(settings.label)
+        self.facts = Facts(settings.version, settings.label, self.teller.all, lambda: self.pulse.beats)
         self.counted = time.monotonic()
         self.vpp = VppWorker(settings.label, settings.vpp_socket, self.sources.inbox.put)
         self.vpp_desired: dict[str, VppConfigured] = {}
@@ -88,7 +73,7 @@ class Agent:
         self.stopping = self.failed = False
 
     def run(self) -> int:
-        """Run to the end; see `run`."""
+        """Run to the end; see `vppctl.agent.launch.run`."""
         store = open_store(self.settings.store)
         log.info("agent of label %s starts, store %s", self.settings.label, store.description)
         for kind in Kind:
@@ -126,7 +111,7 @@ class Agent:
                 audit = now + AUDIT
             self._reconcile(now)
             if not self.ready:
-                self.ready = self.changed = True
+                self.ready = self.changed = self.facts.ready = True
                 notify("READY=1")
             if self.changed:
                 self.changed = False
@@ -225,6 +210,7 @@ class Agent:
                 reconciler.refresh_namespaces(r for r in microservices if labels is None or r.microservice in labels)
 
     def _store_state(self, event: StoreState) -> None:
+        self.facts.store_up = event.ready
         if event.ready:
             log.info("the store is followed")
         else:
@@ -284,6 +270,7 @@ class Agent:
         self.teller.reports.tell()
         if news:
             self.changed = True
+            self.facts.tally(reconciler.done.values(), seconds)
             log.debug("looked at %d interfaces in %.1f ms", len(news), seconds * 1e3)
 
     def _end(self, store: Store) -> None:

@@ -26,4 +26,6 @@ class AgentSettings:
     vpp_socket: str | None = None
     stats_interval: float = 10.0
     """Seconds between two readings of the counters; 0: never."""
+    http: str | None = None
+    """Where probes and Prometheus ask: loopback, or unix:PATH."""
     on_status: Callable[[list[dict[str, Any]]], None] | None = None

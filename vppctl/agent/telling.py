@@ -69,6 +69,10 @@ class Teller:
                 if self.publisher:
                     self.publisher.offer(key, content)
 
+    def all(self) -> list[Report]:
+        """The newest reports; from any thread."""
+        return list(self.reports.current.copy().values())
+
     def summary(self) -> str:
         """One line about all interfaces."""
         states = Counter(str(content["state"]) for content in self.reports.current.values())

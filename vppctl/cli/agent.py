@@ -44,6 +44,7 @@ def agent_command() -> None:
     default="10s",
     help="Between readings of counters; 0: never.  [default: 10s]",
 )
+@click.option("--http", metavar="ADDR", help="Serve /healthz, /readyz, /metrics at 127.0.0.1:PORT or unix:PATH.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="[default: info]"
@@ -59,7 +60,7 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     Example:
       vppctl --store embedded agent run --once json/veth1.json json/veth2.json
     """
-    from vppctl.agent.runtime import run
+    from vppctl.agent.launch import run
     from vppctl.agent.settings import AgentSettings
     from vppctl.cli.documents import load
     from vppctl.cli.entries import write

@@ -32,7 +32,7 @@ class Graph(NamedTuple):
 @click.option(
     "-o",
     "output",
-    type=click.Choice(["text", "dot", "mermaid", "json"]),
+    type=click.Choice(["text", "dot", "mermaid", "json", "svg"]),
     default="text",
     help="How to draw.  [default: text]",
 )
@@ -43,7 +43,7 @@ def graph_command(options: dict[str, Any], *, output: str) -> None:
     \b
     Example:
       vppctl graph
-      vppctl graph -o dot | dot -Tsvg > net.svg
+      vppctl graph -o svg > net.svg
     """
     from vppctl.cli.observe import join
     from vppctl.cli.render import clean, print_objects
@@ -60,7 +60,7 @@ def graph_command(options: dict[str, Any], *, output: str) -> None:
         edges = [edge._asdict() for edge in graph.edges]
         print_objects({"namespaces": graph.boxes, "edges": edges}, "json")
         return
-    lines: dict[str, Callable[[Graph], Iterator[str]]] = {"text": _text, "dot": _dot, "mermaid": _mermaid}
+    lines: dict[str, Callable[[Graph], Iterator[str]]] = {"text": _text, "dot": _dot, "mermaid": _mermaid, "svg": _svg}
     for line in lines[output](graph):
         click.echo(clean(line))
 
@@ -126,6 +126,12 @@ def _text(graph: Graph) -> Iterator[str]:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', "'") + '"'
+
+
+def _svg(graph: Graph) -> Iterator[str]:
+    from vppctl.cli.svg import svg
+
+    return svg(graph.boxes, graph.edges, _COLORS)
 
 
 def _dot(graph: Graph) -> Iterator[str]:

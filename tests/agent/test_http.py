@@ -1,0 +1,70 @@
+"""--http: probes and metrics of a running agent."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+
+import pytest
+
+from tests.support.agent import Agent, Vppctl, veth
+from tests.support.etcd import free_port
+from tests.support.netns import wait_until
+
+pytestmark = pytest.mark.kernel
+
+
+def ask(address: str, path: str) -> tuple[int, str]:
+    """Status and body; (0, "") when nobody answers."""
+    if address.startswith("unix:"):
+        connection = http.client.HTTPConnection("localhost", timeout=5)
+        connection.sock = socket.socket(socket.AF_UNIX)
+    else:
+        connection = http.client.HTTPConnection(address, timeout=5)
+    try:
+        if connection.sock:
+            connection.sock.connect(address.removeprefix("unix:"))
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except OSError:
+        return 0, ""
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_probes_and_metrics(vppctl: Vppctl, kind: str) -> None:
+    address = f"127.0.0.1:{free_port()}" if kind == "tcp" else f"unix:{vppctl.folder}/http.sock"
+    with Agent(vppctl, "--http", address, "--stats-interval", "0.1s"):
+        wait_until(lambda: ask(address, "/readyz") == (200, "ok\n"), "the agent to be ready")
+        assert ask(address, "/healthz") == (200, "ok\n")
+        assert ask(address, "/nothing")[0] == 404
+        vppctl.put(veth("a", "b"), veth("b", "a", "ns1"), veth("c", "d"), wait=False)
+        vppctl("wait", "a", "b", "--for", "applied")
+        vppctl.wait_state("c", "PENDING", "PeerNotConfigured")
+        status, text = ask(address, "/metrics")
+        lines = text.splitlines()
+        assert status == 200
+        assert 'vppctl_interfaces{state="APPLIED"} 2.0' in lines
+        assert 'vppctl_interfaces{state="PENDING"} 1.0' in lines
+        assert "vppctl_store_up 1.0" in lines
+        assert 'vppctl_operations_total{result="failed"} 0.0' in lines
+        assert any(line.startswith('vppctl_interface_transmit_packets_total{interface="a"}') for line in lines)
+    assert ask(address, "/healthz") == (0, "")
+
+
+def test_while_the_store_is_away_it_is_alive_and_not_ready(vppctl: Vppctl) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    vppctl.environment["VPPCTL_STORE"] = f"etcd://127.0.0.1:{free_port()}"
+    with Agent(vppctl, "--http", address):
+        wait_until(lambda: ask(address, "/healthz")[0] == 200, "the agent to answer")
+        assert ask(address, "/readyz") == (503, "the first full comparison is not done\n")
+        assert "vppctl_store_up 0.0" in ask(address, "/metrics")[1].splitlines()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9090", "9090", "127.0.0.1:0", "10.0.0.1:80", "unix:relative"])
+def test_it_is_for_loopback_alone(vppctl: Vppctl, address: str) -> None:
+    result = vppctl.run("agent", "run", "--http", address)
+    assert result.returncode == 2
+    assert "is no loopback address" in result.stderr.splitlines()[-1]

@@ -1,0 +1,33 @@
+"""The agent as a process: what holds for all of it, and its beginning."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import ExitStack
+
+from vppctl.agent.lock import AgentLock
+from vppctl.agent.logs import set_up_logging
+from vppctl.agent.runtime import Agent
+from vppctl.agent.settings import AgentSettings
+from vppctl.linux.namespaces import raise_file_limit
+
+
+def run(settings: AgentSettings) -> int:
+    """Run the agent until it is told to stop, or with `once` until everything was looked at once.
+
+    Returns the exit code: 0, or 1 when `once` and not all interfaces are applied. Raises StoreError when `once`
+    and the store cannot be reached, VppctlError when an agent of this label runs on this host already.
+    """
+    set_up_logging(settings.log_format, settings.log_level)
+    raise_file_limit()
+    # What is loaded by now stays; and a pass over thousands of pairs makes many objects, but hardly any cycles.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    gc.enable()
+    with AgentLock(settings.label) as lock, ExitStack() as stack:
+        agent = Agent(settings, lock)
+        if settings.http:
+            from vppctl.agent.web import serve
+
+            stack.callback(serve(settings.http, agent.facts))
+        return agent.run()

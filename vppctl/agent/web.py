@@ -1,0 +1,120 @@
+"""/healthz, /readyz and /metrics over HTTP, for probes and Prometheus. Off unless asked for.
+
+On loopback or a unix socket alone: it has no authentication, and says which interfaces there are.
+"""
+
+from __future__ import annotations
+
+import http.server
+import ipaddress
+import logging
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from vppctl.agent.facts import Facts
+from vppctl.errors import UsageError, VppctlError
+
+log = logging.getLogger("vppctl.agent.web")
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: _Server
+    timeout = 5
+
+    def do_GET(self) -> None:
+        """Answer a probe or a scrape."""
+        facts = self.server.facts
+        match self.path.partition("?")[0]:
+            case "/healthz":
+                self._answer("ok" if facts.alive() else "the deciding thread hangs", ok=facts.alive())
+            case "/readyz":
+                self._answer("ok" if facts.ready else "the first full comparison is not done", ok=facts.ready)
+            case "/metrics":
+                self._metrics()
+            case _:
+                self.send_error(404)
+
+    def _metrics(self) -> None:
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+        registry = CollectorRegistry()
+        registry.register(self.server.facts)
+        self._send(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+
+    def _answer(self, text: str, *, ok: bool) -> None:
+        self._send(200 if ok else 503, f"{text}\n".encode(), "text/plain; charset=utf-8")
+
+    def _send(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """A probe every second is no news."""
+        log.debug(format, *args)
+
+    def address_string(self) -> str:
+        """A unix socket has no address of the other side."""
+        return str(self.client_address[0]) if self.client_address else "unix"
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, family: socket.AddressFamily, address: Any, facts: Facts) -> None:
+        self.address_family, self.facts = family, facts
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Without the lookup of a host name that HTTPServer does."""
+        self.socket.bind(self.server_address)
+
+
+def serve(address: str, facts: Facts) -> Callable[[], None]:
+    """Serve at `address` in threads of its own; returns what ends it. Raises UsageError and VppctlError."""
+    family, where = parse(address)
+    if family is socket.AF_UNIX:
+        _remove_stale(where)
+    try:
+        server = _Server(family, where, facts)
+    except OSError as error:
+        raise VppctlError(f"--http {address}: cannot be served: {error.strerror}; choose another address") from None
+    threading.Thread(target=server.serve_forever, args=(0.2,), name="http", daemon=True).start()
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+        if family is socket.AF_UNIX:
+            _remove_stale(where)
+
+    return end
+
+
+def parse(address: str) -> tuple[socket.AddressFamily, Any]:
+    """`127.0.0.1:PORT`, `[::1]:PORT`, `localhost:PORT` or `unix:PATH`. Raises UsageError."""
+    if address.startswith("unix:/"):
+        return socket.AF_UNIX, address.removeprefix("unix:")
+    host, _, port = address.rpartition(":")
+    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        found = None
+    if found is None or not found.is_loopback or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UsageError(f"--http {address!r} is no loopback address; write 127.0.0.1:9090, [::1]:9090 or unix:/PATH")
+    return (socket.AF_INET6 if found.version == 6 else socket.AF_INET), (host, int(port))
+
+
+def _remove_stale(path: str) -> None:
+    """A socket that an earlier run has left; nothing else is removed."""
+    try:
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        return
