@@ -7,6 +7,7 @@ the peer's median, and the ratio. Ratios are to be quoted, seconds are not.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from tests.bench import microservices
 from tests.support.etcd import Etcd
-from tests.support.netns import entered, isolate
+from tests.support.netns import entered, ip, isolate, links, wait_until
 
 BIN = Path(sys.executable).parent
 VPPCTL = str(BIN / "vppctl")
@@ -87,21 +88,25 @@ def batches(path: Path, count: int) -> tuple[Path, Path]:
 
 def veths(space: str) -> int:
     """Read from proc, which takes no lock that the agent needs."""
-    if not os.path.exists(f"/run/netns/{space}"):
+    try:
+        with entered(space), open("/proc/thread-self/net/dev") as devices:
+            return sum(line.lstrip()[:1] in "ab" for line in devices)
+    except OSError as error:
+        # Its file comes before the namespace is mounted on it.
+        if error.errno not in (errno.ENOENT, errno.EINVAL):
+            raise
         return 0
-    with entered(space), open("/proc/thread-self/net/dev") as devices:
-        return sum(line.lstrip()[:1] in "ab" for line in devices)
 
 
 def wipe() -> None:
     for space in ("ns1", "ns2"):
         subprocess.run(["ip", "netns", "del", space], check=False, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    # The kernel takes namespaces down in the background; a measurement must not pay for the one before.
-    while b"veth" in subprocess.run(["ip", "-br", "link"], capture_output=True, check=True).stdout:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(1.0)
+    # The kernel takes namespaces down in the background, batch after batch (netns_wq, net/core/net_namespace.c), and a
+    # measurement must not pay for the one before: when the link into the one that went last has gone, so have all.
+    ip("netns", "add", "last")
+    ip("link", "add", "last0", "type", "veth", "peer", "name", "last1", "netns", "last")
+    ip("netns", "del", "last")
+    wait_until(lambda: not links(), "the kernel to take the namespaces down", 120)
 
 
 @contextmanager
