@@ -148,7 +148,7 @@ def _plan(store: Store, label: str, items: Sequence[Item], *, prune: bool) -> _P
     wanted = {(item.key.kind, item.key.name): item for item in items}
     after: dict[Name, Document] = {} if prune else dict(before)
     for key, item in wanted.items():
-        after[key] = decode_bytes(item.value, kind=key[0], name=key[1]).interface
+        after[key] = item.interface
     # A document with errors that nobody mends stays as it is.
     found = [c for c in changes(before, after) if c.action is Action.DELETE or (c.kind, c.name) in wanted]
     operations: list[Operation] = []

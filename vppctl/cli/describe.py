@@ -22,24 +22,21 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     Example:
       vppctl describe veth1
     """
-    from vppctl.cli.entries import find, not_found, stored
+    from vppctl.cli.entries import find_one, stored
     from vppctl.cli.graph import chain
     from vppctl.cli.observe import by_key, join
     from vppctl.cli.render import print_objects
-    from vppctl.model.keys import ROOT, parse_config_key
+    from vppctl.model.keys import ROOT
 
     settings = Settings(options)
     store = settings.open_store()
     try:
-        entries, missing = find(store, settings.label, [name])
-        key = parse_config_key(entries[0].key) if entries else None
-        if missing or key is None:
-            raise not_found(settings.label, [name])
+        entry, key = find_one(store, settings.label, name)
         reports = join(store.list(f"{ROOT}{key.label}/").entries, key.label)
     finally:
         store.close()
     report = by_key(reports)[key.name, str(key.kind)]
-    found = {"key": str(key), "configuration": stored(entries[0]), "chain": chain(report, reports), "status": report}
+    found = {"key": str(key), "configuration": stored(entry), "chain": chain(report, reports), "status": report}
     if output == "text":
         _print(found)
     else:
@@ -73,16 +70,10 @@ def history_command(options: dict[str, Any], names: tuple[str, ...], *, output: 
     Example:
       vppctl history veth1
     """
-    from vppctl.cli.observe import join, named
+    from vppctl.cli.observe import named, read_reports
     from vppctl.cli.render import clean, print_objects
-    from vppctl.model.keys import ROOT
 
-    settings = Settings(options)
-    store = settings.open_store()
-    try:
-        reports = named(join(store.list(f"{ROOT}{settings.label}/").entries, settings.label), names)
-    finally:
-        store.close()
+    reports = named(read_reports(Settings(options)), names)
     if output == "json":
         print_objects([{k: r.get(k, []) for k in ("name", "kind", "history")} for r in reports], "json")
         return

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from vppctl.errors import InvalidInputError
 from vppctl.model.document import Decoded, InvalidDocument, decode, documents, encode, guess_kind
+from vppctl.model.interface import Interface, VppInterface
 from vppctl.model.keys import ConfigKey, Kind, config_key
 from vppctl.model.problem import Problem
 
@@ -18,7 +19,12 @@ class Item(NamedTuple):
 
     source: str
     key: ConfigKey
-    value: bytes
+    interface: Interface | VppInterface
+
+    @property
+    def value(self) -> bytes:
+        """What is stored."""
+        return encode(self.interface)
 
 
 def read(source: str) -> bytes:
@@ -54,7 +60,7 @@ def load(sources: Sequence[str], label: str, key: ConfigKey | None = None) -> li
             errors += [_line(shown, prefix, problem) for problem in decoded.problems]
             if decoded.interface:
                 target = key or ConfigKey(label, kind, decoded.interface.name)
-                items.append(Item(shown, target, encode(decoded.interface)))
+                items.append(Item(shown, target, decoded.interface))
     errors += _doubles(items)
     if errors:
         raise InvalidInputError(errors)

@@ -13,6 +13,7 @@ from vppctl.errors import ConflictError, InvalidInputError
 
 if TYPE_CHECKING:
     from vppctl.cli.documents import Item
+    from vppctl.model.keys import ConfigKey
 
 
 @click.command("edit")
@@ -30,25 +31,20 @@ def edit_command(options: dict[str, Any], name: str) -> None:
     """
     import json
 
-    from vppctl.cli.entries import commit, find, not_found, stored
-    from vppctl.model.keys import parse_config_key
+    from vppctl.cli.entries import commit, find_one, stored
     from vppctl.store.base import Guard, Put
 
     settings = Settings(options)
     store = settings.open_store()
     try:
-        entries, missing = find(store, settings.label, [name])
-        key = parse_config_key(entries[0].key) if entries else None
-        if missing or key is None:
-            raise not_found(settings.label, [name])
-        entry = entries[0]
+        entry, key = find_one(store, settings.label, name)
         value = stored(entry)
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False) + "\n"
         edited = click.edit(text, extension=".json", require_save=False)
         if edited is None or edited == text:
             click.echo("nothing changed", err=True)
             return
-        item = _checked(edited, settings.label, str(key))
+        item = _checked(edited, key)
         try:
             revision = commit(store, [Put(entry.key, item.value)], [Guard(entry.key, entry.mod_revision)])
         except ConflictError as error:
@@ -58,14 +54,13 @@ def edit_command(options: dict[str, Any], name: str) -> None:
         store.close()
 
 
-def _checked(text: str, label: str, key: str) -> Item:
+def _checked(text: str, key: ConfigKey) -> Item:
     """What was typed, as an interface. Raises InvalidInputError, and keeps the text."""
     from vppctl.cli.documents import load
-    from vppctl.model.keys import parse_config_key
 
     file = _keep(text)
     try:
-        item = load([file], label, parse_config_key(key))[0]
+        item = load([file], key.label, key)[0]
     except InvalidInputError as error:
         last = f"nothing was stored; mend {file} and 'vppctl put {key} {file}'"
         raise InvalidInputError([*error.lines, last]) from None

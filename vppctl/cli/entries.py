@@ -12,6 +12,7 @@ from vppctl.errors import ConflictError, NotFoundError
 
 if TYPE_CHECKING:
     from vppctl.cli.documents import Item
+    from vppctl.model.keys import ConfigKey
     from vppctl.store.base import Entry, Guard, Operation, Store
 
 
@@ -71,6 +72,17 @@ def find(store: Store, label: str, arguments: Sequence[str]) -> tuple[list[Entry
         else:
             missing.append(argument)
     return entries, missing
+
+
+def find_one(store: Store, label: str, argument: str) -> tuple[Entry, ConfigKey]:
+    """The one entry that a NAME or KEY means, and its key in parts. Raises NotFoundError."""
+    from vppctl.model.keys import parse_config_key
+
+    entries, _ = find(store, label, [argument])
+    key = parse_config_key(entries[0].key) if entries else None
+    if key is None:
+        raise not_found(label, [argument])
+    return entries[0], key
 
 
 def not_found(label: str, missing: Sequence[str]) -> NotFoundError:

@@ -45,17 +45,10 @@ def graph_command(options: dict[str, Any], *, output: str) -> None:
       vppctl graph
       vppctl graph -o svg > net.svg
     """
-    from vppctl.cli.observe import join
+    from vppctl.cli.observe import read_reports
     from vppctl.cli.render import clean, print_objects
-    from vppctl.model.keys import ROOT
 
-    settings = Settings(options)
-    store = settings.open_store()
-    try:
-        reports = join(store.list(f"{ROOT}{settings.label}/").entries, settings.label)
-    finally:
-        store.close()
-    graph = draw(reports)
+    graph = draw(read_reports(Settings(options)))
     if output == "json":
         edges = [edge._asdict() for edge in graph.edges]
         print_objects({"namespaces": graph.boxes, "edges": edges}, "json")

@@ -57,6 +57,17 @@ def status_command(
         store.close()
 
 
+def read_reports(settings: Settings) -> list[dict[str, Any]]:
+    """One report for each interface of the label, as the store has them now. Raises StoreError."""
+    from vppctl.model.keys import ROOT
+
+    store = settings.open_store()
+    try:
+        return join(store.list(f"{ROOT}{settings.label}/").entries, settings.label)
+    finally:
+        store.close()
+
+
 def join(entries: Sequence[Entry], label: str) -> list[dict[str, Any]]:
     """Configuration and status keys of a label, as one report for each interface."""
     from vppctl.model.keys import Kind, agent_key, config_prefix, status_prefix

@@ -71,7 +71,7 @@ def put_preset(options: dict[str, Any], names: tuple[str, ...]) -> None:
     """
     from vppctl.cli.documents import Item
     from vppctl.cli.entries import write
-    from vppctl.model.document import decode, documents, encode, guess_kind
+    from vppctl.model.document import decode, documents, guess_kind
     from vppctl.model.keys import ConfigKey
 
     settings = Settings(options)
@@ -81,7 +81,7 @@ def put_preset(options: dict[str, Any], names: tuple[str, ...]) -> None:
             kind = guess_kind(document)
             interface = decode(document, kind=kind).interface
             assert interface is not None, "a preset is valid"
-            items.append(Item(name, ConfigKey(settings.label, kind, interface.name), encode(interface)))
+            items.append(Item(name, ConfigKey(settings.label, kind, interface.name), interface))
     store = settings.open_store()
     try:
         write(store, items)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
+from vppctl.cli.render import clean
+
 ROW, HEAD, GAP, MARGIN = 22, 30, 70, 16
 """Pixels: height of an interface, of a box's title, between boxes, around all."""
 LETTER = 7.3
@@ -51,8 +53,7 @@ def _boxes(boxes: Mapping[str, Sequence[str]], nodes: dict[str, _Node]) -> tuple
     names = list(boxes) + [node for members in boxes.values() for node in members]
     box = max([len(name) for name in names] or [0]) * LETTER + 40
     whole = sum(_height(members) for members in boxes.values())
-    columns = max(1, min(len(boxes), round((whole / (box + GAP)) ** 0.5) or 1))
-    columns = max(columns, min(2, len(boxes)))
+    columns = max(1, min(len(boxes), max(2, round((whole / (box + GAP)) ** 0.5))))
     bottoms = [float(MARGIN)] * columns
     for space, members in sorted(boxes.items()):
         column = bottoms.index(min(bottoms))
@@ -90,4 +91,4 @@ def _curve(first: _Node, second: _Node) -> str:
 
 def _text(text: str) -> str:
     """Nothing from the store is markup."""
-    return escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
+    return escape(clean(text))
