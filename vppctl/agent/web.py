@@ -79,7 +79,7 @@ class _Server(http.server.ThreadingHTTPServer):
 def serve(address: str, facts: Facts) -> Callable[[], None]:
     """Serve at `address` in threads of its own; returns what ends it. Raises UsageError and VppctlError."""
     family, where = parse(address)
-    if family is socket.AF_UNIX:
+    if family is socket.AF_UNIX and not _is_served(where):
         _remove_stale(where)
     try:
         server = _Server(family, where, facts)
@@ -109,6 +109,12 @@ def parse(address: str) -> tuple[socket.AddressFamily, Any]:
     if found is None or not found.is_loopback or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UsageError(f"--http {address!r} is no loopback address; write 127.0.0.1:9090, [::1]:9090 or unix:/PATH")
     return (socket.AF_INET6 if found.version == 6 else socket.AF_INET), (host, int(port))
+
+
+def _is_served(path: str) -> bool:
+    """Whether somebody answers there."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(path) == 0
 
 
 def _remove_stale(path: str) -> None:

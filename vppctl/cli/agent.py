@@ -69,6 +69,10 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     host = choices["docker_host"]
     if host and not host.startswith(("unix://", "tcp://", "http://", "https://", "ssh://")):
         raise UsageError(f"--docker-host {host!r} is no URL; write one such as unix:///var/run/docker.sock")
+    if choices["http"]:
+        from vppctl.agent.web import parse
+
+        parse(choices["http"])
     interval = choices.pop("stats_interval")
     choices["stats_interval"] = 0.0 if interval in ("0", "0s") else duration(interval, "--stats-interval")
     settings = Settings(options)
