@@ -12,6 +12,11 @@ import pytest
 
 from tests.support.agent import Agent, Vppctl, veth
 from tests.support.netns import links
+from vppctl.cli.declare import files_of, plan_apply
+from vppctl.cli.documents import load
+from vppctl.cli.entries import commit
+from vppctl.cli.settings import Settings
+from vppctl.errors import ConflictError
 
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd]
 
@@ -78,8 +83,24 @@ def test_what_is_re_created_and_whom_it_touches(on_etcd: Vppctl) -> None:
     ]
 
 
-def test_a_concurrent_change_is_reported_and_not_overwritten(on_etcd: Vppctl) -> None:
-    """Somebody writes between our look and our transaction: standard input holds us there."""
+@pytest.mark.parametrize("before", [True, False])
+def test_apply_writes_nothing_when_somebody_else_was_faster(on_etcd: Vppctl, *, before: bool) -> None:
+    """The store of the command is ours here, so that somebody can write between its look and its transaction."""
+    if before:
+        on_etcd.put(veth("a", "b"))
+    store = Settings({"endpoints": on_etcd.environment["ETCDCTL_ENDPOINTS"]}, {}).open_store()
+    wanted = folder(on_etcd, veth("a", "b", mtu=9000), veth("c", "d"))
+    plan = plan_apply(store, "vpp1", load(files_of([wanted]), "vpp1"), prune=False)
+    on_etcd.put(veth("a", "b", mtu=1300))
+    with pytest.raises(ConflictError, match="changed by somebody else"):
+        commit(store, plan.operations, plan.guards)
+    store.close()
+    assert json.loads(on_etcd("get", "a"))["mtu"] == 1300
+    assert on_etcd.run("get", "c").returncode == 3
+
+
+def test_edit_reports_a_concurrent_change_and_overwrites_nothing(on_etcd: Vppctl) -> None:
+    """The editor itself puts another version."""
     on_etcd.put(veth("a", "b"))
     script = on_etcd.folder / "editor"
     other = on_etcd.folder / "other.json"

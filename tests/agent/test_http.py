@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 
 import pytest
@@ -40,7 +41,7 @@ def test_probes_and_metrics(vppctl: Vppctl, kind: str) -> None:
         wait_until(lambda: ask(address, "/readyz") == (200, "ok\n"), "the agent to be ready")
         assert ask(address, "/healthz") == (200, "ok\n")
         assert ask(address, "/nothing")[0] == 404
-        vppctl.put(veth("a", "b"), veth("b", "a", "ns1"), veth("c", "d"), wait=False)
+        vppctl.put(veth("a", "b"), veth("b", "a", "vpp"), veth("c", "d"))
         vppctl("wait", "a", "b", "--for", "applied")
         vppctl.wait_state("c", "PENDING", "PeerNotConfigured")
         status, text = ask(address, "/metrics")
@@ -50,6 +51,10 @@ def test_probes_and_metrics(vppctl: Vppctl, kind: str) -> None:
         assert 'vppctl_interfaces{state="PENDING"} 1.0' in lines
         assert "vppctl_store_up 1.0" in lines
         assert 'vppctl_operations_total{result="failed"} 0.0' in lines
+        # The namespace and the pair, and nothing twice.
+        assert 'vppctl_operations_total{result="ok"} 2.0' in lines
+        # A namespace may be called vpp.
+        assert any(line.startswith('vppctl_interface_receive_packets_total{interface="b"}') for line in lines)
         assert any(line.startswith('vppctl_interface_transmit_packets_total{interface="a"}') for line in lines)
     assert ask(address, "/healthz") == (0, "")
 
@@ -68,3 +73,29 @@ def test_it_is_for_loopback_alone(vppctl: Vppctl, address: str) -> None:
     result = vppctl.run("agent", "run", "--http", address)
     assert result.returncode == 2
     assert "is no loopback address" in result.stderr.splitlines()[-1]
+
+
+def test_a_bad_address_writes_no_file_and_a_socket_in_use_stays(vppctl: Vppctl) -> None:
+    file = vppctl.folder / "a.json"
+    file.write_text(json.dumps(veth("a", "b")))
+    assert vppctl.run("agent", "run", "--http", "9090", str(file)).returncode == 2
+    assert vppctl("list") == ""
+    address = f"unix:{vppctl.folder}/http.sock"
+    with Agent(vppctl, "--http", address):
+        wait_until(lambda: ask(address, "/healthz")[0] == 200, "the agent to answer")
+        second = vppctl.run("-l", "other", "agent", "run", "--http", address)
+        assert second.returncode == 1
+        assert "Address already in use" in second.stderr
+        assert ask(address, "/healthz")[0] == 200
+
+
+def test_what_the_kernel_refuses_is_counted_and_remembered(vppctl: Vppctl) -> None:
+    """IPv6 needs an MTU of 1280 (RFC 8200), and the kernel refuses an address below it."""
+    address = f"127.0.0.1:{free_port()}"
+    with Agent(vppctl, "--http", address):
+        vppctl.put(veth("a", "b", mtu=68, ip_addresses=["2001:db8::1/64"]), veth("b", "a"))
+        report = vppctl.wait_state("a", "FAILED", "KernelError")
+        assert "cannot add 2001:db8::1/64" in report["history"][0]["operations"][-1]
+        lines = ask(address, "/metrics")[1].splitlines()
+        (failed,) = [line for line in lines if line.startswith('vppctl_operations_total{result="failed"}')]
+        assert float(failed.split()[1]) >= 1

@@ -35,6 +35,10 @@ def test_a_second_agent_of_the_label_is_refused_and_another_label_is_not(vppctl:
 def test_health_on_another_host_asks_the_store(vppctl: Vppctl) -> None:
     result = vppctl.run("-l", "never-ran-here", "agent", "health")
     assert (result.returncode, result.stderr) == (1, "no agent of label never-ran-here is running\n")
+    sign = vppctl.folder / "sign"
+    sign.write_text("{}")
+    vppctl("put", "--raw", "/vnf-agent/never-ran-here/check/status/v1/agent", str(sign))
+    assert vppctl.run("-l", "never-ran-here", "agent", "health").returncode == 0
 
 
 def test_a_hung_agent_is_not_healthy(vppctl: Vppctl) -> None:

@@ -16,7 +16,7 @@ from vppctl.linux.observe import observe_marked
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import DeleteLinks, Doomed, Operation
 from vppctl.reconcile.state import Link, NetnsId
-from vppctl.reconcile.vpp import VppMarks, plan_vpp
+from vppctl.reconcile.vpp import DeleteInVpp, VppMarks, plan_vpp
 from vppctl.vpp import DEFAULT_SOCKET, Vpp, VppAwayError
 
 log = logging.getLogger("vppctl.agent.cleanup")
@@ -58,16 +58,16 @@ def _vpp(label: str, path: str | None, *, dry_run: bool) -> Iterator[str]:
         return
     try:
         vpp = Vpp(path or DEFAULT_SOCKET, lambda: None)
+        try:
+            for operation in plan_vpp(VppMarks(label), {}, vpp.observe(), {}).operations:
+                assert isinstance(operation, DeleteInVpp), "nothing is desired"
+                if not dry_run and (problem := vpp.execute(operation)):
+                    raise VppctlError(problem)
+                yield f"{operation.name} in VPP"
+        finally:
+            vpp.close()
     except VppAwayError as error:
         if path is not None:
             raise VppctlError(str(error)) from None
         # What a VPP that has ended leaves is its socket alone.
         log.warning("%s; if it runs, its interfaces stay", error)
-        return
-    try:
-        for operation in plan_vpp(VppMarks(label), {}, vpp.observe(), {}).operations:
-            if not dry_run and (problem := vpp.execute(operation)):
-                raise VppctlError(problem)
-            yield f"{getattr(operation, 'name', '')} in VPP"
-    finally:
-        vpp.close()

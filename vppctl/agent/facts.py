@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vppctl.model.keys import Kind
 from vppctl.reconcile.state import State
 
 if TYPE_CHECKING:
@@ -19,35 +20,26 @@ class Facts:
 
     version: str
     label: str
-    reports: Callable[[], list[dict[str, Any]]]
+    reports: Callable[[Kind], list[dict[str, Any]]]
+    operations: Mapping[str, int]
+    """Those carried out so far by result, `ok` or `failed`."""
     alive: Callable[[], bool]
     """Whether the deciding thread has decided something lately."""
     ready: bool = False
     store_up: bool = False
     passes: int = 0
     pass_seconds: float = 0.0
-    operations: Counter[str] = field(default_factory=Counter)
-    """Done ones by result, `ok` or `failed`."""
-
-    def tally(self, done: Iterable[Sequence[str]], seconds: float) -> None:
-        """A pass has taken so long and has done this, in the words of the history."""
-        self.passes += 1
-        self.pass_seconds += seconds
-        for operations in done:
-            failed = sum(": cannot " in operation for operation in operations)
-            self.operations["failed"] += failed
-            self.operations["ok"] += len(operations) - failed
 
     def collect(self) -> Iterator[Metric]:
         """The metrics at present (prometheus_client's collector protocol)."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
-        reports = self.reports()
+        linux = self.reports(Kind.LINUX)
         yield InfoMetricFamily("vppctl_agent", "The agent.", {"version": self.version, "label": self.label})
         yield GaugeMetricFamily("vppctl_agent_ready", "Whether the first full comparison is done.", float(self.ready))
         yield GaugeMetricFamily("vppctl_store_up", "Whether the store is followed.", float(self.store_up))
         states = GaugeMetricFamily("vppctl_interfaces", "Configured interfaces by state.", labels=["state"])
-        counts = Counter(str(report["state"]) for report in reports)
+        counts = Counter(str(report["state"]) for report in (*linux, *self.reports(Kind.VPP)))
         for state in State:
             states.add_metric([state], counts[state])
         yield states
@@ -55,9 +47,9 @@ class Facts:
         yield CounterMetricFamily("vppctl_reconcile_seconds", "Time spent in them.", self.pass_seconds)
         done = CounterMetricFamily("vppctl_operations", "Operations on the kernel by result.", labels=["result"])
         for result in ("ok", "failed"):
-            done.add_metric([result], self.operations[result])
+            done.add_metric([result], self.operations.get(result, 0))
         yield done
-        yield from self._traffic(reports)
+        yield from self._traffic(linux)
 
     def _traffic(self, reports: list[dict[str, Any]]) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily
@@ -67,6 +59,6 @@ class Facts:
                 text = f"Counter of the link: {way}_{what}."
                 family = CounterMetricFamily(f"vppctl_interface_{name}_{what}", text, labels=["interface"])
                 for report in reports:
-                    if report["if_index"] and report["namespace"] != "vpp":
+                    if report["if_index"]:
                         family.add_metric([str(report["name"])], report["statistics"][f"{way}_{what}"])
                 yield family

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 
 from vppctl.agent.lock import PULSE, STALE, AgentLock
 
@@ -22,13 +23,15 @@ class Pulse:
         """Whether something was decided lately."""
         return time.monotonic() - self._last < STALE
 
-    def beat(self) -> None:
-        """To be called often; does something when it is time."""
+    def beat(self, status: Callable[[], str] | None = None) -> None:
+        """To be called often; does something when it is time. `status` is one line about everything."""
         now = time.monotonic()
         if now - self._last >= self.interval / 2:
             self._last = now
             self._lock.beat()
             notify("WATCHDOG=1")
+            if status:
+                notify(f"STATUS={status()}")
 
 
 def watchdog_interval() -> float:

@@ -7,6 +7,7 @@ or doubled one is harmless. A pair is APPLIED only when a plan made from a fresh
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.backlog import Backlog
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.marks import Marks
-from vppctl.reconcile.operations import CreateNamespace, DeleteLinks, Failure, Operation, Outcome, summary
+from vppctl.reconcile.operations import CreateNamespace, DeleteLinks, Doomed, Failure, Operation, summary
 from vppctl.reconcile.plan import Plan, Policy, plan
 from vppctl.reconcile.state import Condition, NetnsId, ObservedState, PairId, Reason, State
 
@@ -65,6 +66,8 @@ class Reconciler:
         self.executor = Executor(nsids)
         self.done: dict[PairId, list[str]] = {}
         """What the last pass did about each pair, in words."""
+        self.results: Counter[str] = Counter()
+        """Operations carried out so far: how many are `ok`, how many `failed`."""
         self._on_progress = on_progress
         self._started = False
 
@@ -192,11 +195,13 @@ class Reconciler:
             self._on_progress()
             operations: list[Operation] = list(stage)
             for outcome in self.executor.execute(operations, work.spaces):
-                pairs = _pairs(outcome)
+                self.results["failed" if outcome.failure else "ok"] += 1
+                parts = _parts(outcome.operation)
+                pairs = parts.keys()
                 touched |= pairs
-                for pair in pairs:
-                    failed = f": {outcome.failure.message}" if outcome.failure else ""
-                    work.done.setdefault(pair, []).append(_told(outcome, pair) + failed)
+                failed = f": {outcome.failure.message}" if outcome.failure else ""
+                for pair, part in parts.items():
+                    work.done.setdefault(pair, []).append(summary(part) + failed)
                 if outcome.failure:
                     log.warning("%s", outcome.failure.message)
                     work.failures.update((pair, outcome.failure) for pair in pairs if pair not in work.failures)
@@ -226,20 +231,16 @@ class Reconciler:
         return news
 
 
-def _told(outcome: Outcome, pair: PairId) -> str:
-    """The operation in words, as far as it was for this pair."""
-    operation = outcome.operation
-    if isinstance(operation, DeleteLinks):
-        operation = operation._replace(links=tuple(link for link in operation.links if link.pair == pair))
-    return summary(operation)
-
-
-def _pairs(outcome: Outcome) -> set[PairId]:
-    """The pairs that an operation was for."""
-    match outcome.operation:
-        case DeleteLinks(links=links):
-            return {link.pair for link in links if link.pair}
+def _parts(operation: Operation) -> dict[PairId, Operation]:
+    """The operation by the pairs that it was for; of a deletion of many, what it was for each."""
+    match operation:
+        case DeleteLinks(netns=netns, links=links):
+            doomed: dict[PairId, tuple[Doomed, ...]] = {}
+            for link in links:
+                if link.pair:
+                    doomed[link.pair] = (*doomed.get(link.pair, ()), link)
+            return {pair: DeleteLinks(netns, own) for pair, own in doomed.items()}
         case CreateNamespace(pairs=pairs):
-            return set(pairs)
-        case operation:
-            return {operation.pair}
+            return dict.fromkeys(pairs, operation)
+        case _:
+            return {operation.pair: operation}

@@ -12,6 +12,7 @@ import time
 
 from vppctl.agent.facts import Facts
 from vppctl.agent.health import Pulse, notify
+from vppctl.agent.intake import configured
 from vppctl.agent.lock import AgentLock
 from vppctl.agent.logs import change_level
 from vppctl.agent.reconciler import Reconciler
@@ -28,11 +29,10 @@ from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import read_counters
 from vppctl.linux.watcher import NamespacesChanged
 from vppctl.microservices import Microservices, MicroservicesChanged
-from vppctl.model.document import decode_bytes
-from vppctl.model.interface import Interface, NamespaceType, VppInterface
+from vppctl.model.interface import NamespaceType
 from vppctl.model.keys import Kind, config_prefix
 from vppctl.reconcile.mirror import Batch
-from vppctl.reconcile.state import Configured, Invalid, State
+from vppctl.reconcile.state import State
 from vppctl.reconcile.vpp import VppConfigured, host_names
 from vppctl.store.base import Store
 from vppctl.store.settings import open_store
@@ -60,7 +60,9 @@ class Agent:
             settings.label, resolver, self.nsids, adopt=settings.resync == "adopt", on_progress=self.pulse.beat
         )
         self.teller = Teller(settings.label)
-        self.facts = Facts(settings.version, settings.label, self.teller.all, lambda: self.pulse.beats)
+        self.facts = Facts(
+            settings.version, settings.label, self.teller.all, self.reconciler.results, lambda: self.pulse.beats
+        )
         self.counted = time.monotonic()
         self.vpp = VppWorker(settings.label, settings.vpp_socket, self.sources.inbox.put)
         self.vpp_desired: dict[str, VppConfigured] = {}
@@ -68,8 +70,6 @@ class Agent:
         """The kinds whose configuration is known in full."""
         self.ready = False
         """Whether the first pass is done."""
-        self.changed = False
-        """Whether the service manager's view is out of date."""
         self.stopping = self.failed = False
 
     def run(self) -> int:
@@ -101,7 +101,7 @@ class Agent:
         audit = time.monotonic() + AUDIT
         while not self.stopping:
             self._drain(self._patience(audit))
-            self.pulse.beat()
+            self.pulse.beat(self.teller.summary)
             now = time.monotonic()
             if not self._is_known() or self.stopping or self._wait_for_docker():
                 continue
@@ -111,11 +111,8 @@ class Agent:
                 audit = now + AUDIT
             self._reconcile(now)
             if not self.ready:
-                self.ready = self.changed = self.facts.ready = True
+                self.ready = self.facts.ready = True
                 notify("READY=1")
-            if self.changed:
-                self.changed = False
-                notify(f"STATUS={self.teller.summary()}")
             self._count(now)
             if self.settings.once:
                 if self.vpp_desired:
@@ -179,7 +176,6 @@ class Agent:
                 self._configure(kind, batch)
             case VppNews():
                 self.teller.vpp(event)
-                self.changed = True
             case Verbosity(step):
                 log.warning("log level is %s now", change_level(step))
             case StoreState():
@@ -222,11 +218,14 @@ class Agent:
         prefix = config_prefix(self.settings.label, kind)
         for entry in batch.entries:
             name = entry.key.removeprefix(prefix)
-            content = None if entry.value is None else self._decode(kind, name, entry.value)
-            if kind is Kind.VPP:
-                self._put_vpp(name, content, entry.mod_revision)
-            else:
-                self._put_linux(name, content, entry.mod_revision)
+            if entry.value is None:
+                self._forget(kind, name)
+                continue
+            match configured(kind, name, entry.value, entry.mod_revision, self.settings.allowed_dirs):
+                case VppConfigured() as found:
+                    self.vpp_desired[name] = found
+                case found:
+                    self.reconciler.backlog.add(self.reconciler.desired.put(found))
         if batch.full:
             self.listed.add(kind)
         if kind is Kind.VPP:
@@ -235,24 +234,11 @@ class Agent:
         else:
             self.sources.follow_references(self.reconciler.desired.references())
 
-    def _decode(self, kind: Kind, name: str, value: bytes) -> Interface | VppInterface | Invalid:
-        decoded = decode_bytes(value, kind=kind, name=name, tolerant=True, allowed_dirs=self.settings.allowed_dirs)
-        for warning in decoded.warnings:
-            log.warning("%s: %s", name, warning)
-        return decoded.interface or Invalid(decoded.problems)
-
-    def _put_linux(self, name: str, content: Interface | VppInterface | Invalid | None, revision: int) -> None:
-        desired = self.reconciler.desired
-        if content is None:
-            self.reconciler.backlog.add(desired.delete(name))
-        elif not isinstance(content, VppInterface):
-            self.reconciler.backlog.add(desired.put(Configured(name, content, revision)))
-
-    def _put_vpp(self, name: str, content: Interface | VppInterface | Invalid | None, revision: int) -> None:
-        if content is None:
+    def _forget(self, kind: Kind, name: str) -> None:
+        if kind is Kind.VPP:
             self.vpp_desired.pop(name, None)
-        elif not isinstance(content, Interface):
-            self.vpp_desired[name] = VppConfigured(name, content, revision)
+        else:
+            self.reconciler.backlog.add(self.reconciler.desired.delete(name))
 
     def _reconcile(self, now: float) -> None:
         started = time.perf_counter()
@@ -269,8 +255,8 @@ class Agent:
             self.teller.linux(condition, interface, reconciler.backlog.retries(pair), container, done, seconds)
         self.teller.reports.tell()
         if news:
-            self.changed = True
-            self.facts.tally(reconciler.done.values(), seconds)
+            self.facts.passes += 1
+            self.facts.pass_seconds += seconds
             log.debug("looked at %d interfaces in %.1f ms", len(news), seconds * 1e3)
 
     def _end(self, store: Store) -> None:

@@ -10,7 +10,7 @@ from vppctl.agent.status import Publisher, Report, Reports, report, rfc3339, vpp
 from vppctl.agent.vpp_worker import VppNews
 from vppctl.microservices import Container
 from vppctl.model.interface import Interface
-from vppctl.model.keys import Kind, status_key
+from vppctl.model.keys import Kind, status_key, status_prefix
 from vppctl.reconcile.state import Condition, Statistics
 from vppctl.reconcile.vpp import VppCondition
 
@@ -69,9 +69,10 @@ class Teller:
                 if self.publisher:
                     self.publisher.offer(key, content)
 
-    def all(self) -> list[Report]:
-        """The newest reports; from any thread."""
-        return list(self.reports.current.copy().values())
+    def all(self, kind: Kind) -> list[Report]:
+        """The newest reports of this kind; from any thread."""
+        prefix = status_prefix(self.label, kind)
+        return [report for key, report in self.reports.current.copy().items() if key.startswith(prefix)]
 
     def summary(self) -> str:
         """One line about all interfaces."""

@@ -68,10 +68,10 @@ def apply_command(
 
     settings = Settings(options)
     seconds = duration(timeout, "--timeout")
-    items = load(_files(sources), settings.label)
+    items = load(files_of(sources), settings.label)
     store = settings.open_store()
     try:
-        plan = _plan(store, settings.label, items, prune=prune)
+        plan = plan_apply(store, settings.label, items, prune=prune)
         _print(plan, output)
         if dry_run:
             return
@@ -104,17 +104,17 @@ def diff_command(options: dict[str, Any], sources: tuple[str, ...], *, prune: bo
     from vppctl.cli.documents import load
 
     settings = Settings(options)
-    items = load(_files(sources), settings.label)
+    items = load(files_of(sources), settings.label)
     store = settings.open_store()
     try:
-        plan = _plan(store, settings.label, items, prune=prune)
+        plan = plan_apply(store, settings.label, items, prune=prune)
     finally:
         store.close()
     _print(plan, output)
     return 1 if plan.changes else 0
 
 
-def _files(sources: Sequence[str]) -> list[str]:
+def files_of(sources: Sequence[str]) -> list[str]:
     """The files that are meant, of folders those with .json, in order. Raises InvalidInputError."""
     from pathlib import Path
 
@@ -130,7 +130,7 @@ def _files(sources: Sequence[str]) -> list[str]:
     return files
 
 
-def _plan(store: Store, label: str, items: Sequence[Item], *, prune: bool) -> _Plan:
+def plan_apply(store: Store, label: str, items: Sequence[Item], *, prune: bool) -> _Plan:
     """Hold the files against the store as it is now."""
     from vppctl.model.document import decode_bytes
     from vppctl.model.keys import Kind, config_key, config_prefix

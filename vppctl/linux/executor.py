@@ -242,8 +242,8 @@ def _setting(number: int, operation: SetLink | AddAddress | DelAddress) -> _Step
     name, index = operation.name, operation.index
     match operation:
         case SetLink():
-            changes = {key: getattr(operation, key) for key in ("up", "mac", "mtu", "group", "alias")}
-            named = ", ".join(f"{key} {value}" for key, value in changes.items() if value is not None)
+            changes = operation.changes
+            named = ", ".join(f"{key} {value}" for key, value in changes.items())
             return _Step(number, wire.set_link(index, **changes), f"set {named} of {name!r}")
         case AddAddress(address=address):
             message = wire.address(wire.RTM_NEWADDR, index, address)

@@ -77,9 +77,8 @@ def _setting(
         case SetChecksum(on=on):
             yield Drift(name, "tx_checksum", str(on), str(link.checksum))
         case SetLink():
-            for attribute in ("up", "mac", "mtu", "group", "alias"):
-                if (value := getattr(setting, attribute)) is not None:
-                    yield Drift(name, attribute, str(value), str(getattr(link, attribute)))
+            for attribute, value in setting.changes.items():
+                yield Drift(name, attribute, str(value), str(getattr(link, attribute)))
 
 
 def _kernel_name(desired: DesiredState, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vppctl.reconcile.state import NetnsId, PairId
 
@@ -68,6 +68,12 @@ class SetLink:
     group: int | None = None
     alias: str | None = None
 
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What changes, by the name that the attribute has here and on a link."""
+        values = {key: getattr(self, key) for key in ("up", "mac", "mtu", "group", "alias")}
+        return {key: value for key, value in values.items() if value is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class AddAddress:
@@ -122,8 +128,7 @@ def summary(operation: Operation) -> str:
         case SetChecksum(name=name, on=on):
             return f"set TX checksums of {name} {'on' if on else 'off'}"
         case SetLink():
-            values = {key: getattr(operation, key) for key in ("up", "mac", "mtu", "group", "alias")}
-            shown = ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+            shown = ", ".join(f"{key} {value}" for key, value in operation.changes.items())
             return f"set {shown} of {operation.name}"
 
 
