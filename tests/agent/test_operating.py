@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.agent import Agent, Vppctl, veth
 from tests.support.netns import ip, links, wait_until
+from vppctl.agent.lock import pulse
 
 pytestmark = pytest.mark.kernel
 
@@ -52,6 +53,14 @@ def test_a_hung_agent_is_not_healthy(vppctl: Vppctl) -> None:
         os.kill(agent.process.pid, signal.SIGCONT)
         assert result.returncode == 1
         assert "has decided nothing for 1" in result.stderr
+
+
+def test_a_signal_that_comes_while_the_agent_starts_is_not_lost(vppctl: Vppctl) -> None:
+    for _ in range(5):
+        with Agent(vppctl) as agent:
+            # From here on `agent health` says that it is alive.
+            wait_until(lambda: pulse("vpp1") == "", "the lock")
+            assert agent.stop() == 0, "ended by the signal's default"
 
 
 def test_cleanup_removes_what_the_agent_made_and_nothing_else(vppctl: Vppctl) -> None:

@@ -9,6 +9,7 @@ from vppctl.agent.lock import AgentLock
 from vppctl.agent.logs import set_up_logging
 from vppctl.agent.runtime import Agent
 from vppctl.agent.settings import AgentSettings
+from vppctl.agent.sources import hold_signals
 from vppctl.linux.namespaces import raise_file_limit
 
 
@@ -18,6 +19,8 @@ def run(settings: AgentSettings) -> int:
     Returns the exit code: 0, or 1 when `once` and not all interfaces are applied. Raises StoreError when `once`
     and the store cannot be reached, VppctlError when an agent of this label runs on this host already.
     """
+    if not settings.once:
+        hold_signals()
     set_up_logging(settings.log_format, settings.log_level)
     raise_file_limit()
     # What is loaded by now stays; and a pass over thousands of pairs makes many objects, but hardly any cycles.

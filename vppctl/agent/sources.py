@@ -76,6 +76,20 @@ Event = (
 )
 
 
+_SIGNALS: dict[signal.Signals, Stop | Resync | Verbosity] = {
+    signal.SIGTERM: Stop(),
+    signal.SIGINT: Stop(),
+    signal.SIGHUP: Resync(),
+    signal.SIGUSR1: Verbosity(-1),
+    signal.SIGUSR2: Verbosity(1),
+}
+
+
+def hold_signals() -> None:
+    """Signals that come before they are followed wait; by default they would end a process that counts as alive."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
 class Sources:
     """The inbox and those who fill it."""
 
@@ -113,16 +127,10 @@ class Sources:
 
     def follow_signals(self) -> None:
         """SIGTERM and SIGINT stop, SIGHUP compares everything, SIGUSR1 logs more and SIGUSR2 less."""
-        events: dict[signal.Signals, Stop | Resync | Verbosity] = {
-            signal.SIGTERM: Stop(),
-            signal.SIGINT: Stop(),
-            signal.SIGHUP: Resync(),
-            signal.SIGUSR1: Verbosity(-1),
-            signal.SIGUSR2: Verbosity(1),
-        }
         if threading.current_thread() is threading.main_thread():
-            for number, event in events.items():
+            for number, event in _SIGNALS.items():
                 signal.signal(number, self._on_signal(event))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def follow_references(self, references: Iterable[NamespaceRef]) -> None:
         """These references are of interest now; Docker is followed from the first microservice on."""
