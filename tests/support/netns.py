@@ -6,13 +6,15 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
+PR_SET_PDEATHSIG = 1
 MS_REC, MS_PRIVATE = 16384, 1 << 18
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -24,13 +26,37 @@ def _check(result: int) -> None:
 
 
 def isolate() -> None:
-    """Move this process, before it has threads, into mount and network namespaces of its own."""
+    """Move this process, before it has threads, into mount, network and process namespaces of its own.
+
+    Names of namespaces, locks of agents and the embedded store are of this run alone, too. Processes, because an agent
+    looks for what an earlier run of its label has left in the namespaces of all that it sees.
+    """
     os.environ["VPPCTL_TEST_HOME"] = os.readlink("/proc/self/ns/net")
-    _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWNET))
+    _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID))
     _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
-    Path("/run/netns").mkdir(parents=True, exist_ok=True)
-    _check(_libc.mount(b"tmpfs", b"/run/netns", b"tmpfs", 0, b"mode=0755"))
+    _go_on_inside()
+    _check(_libc.mount(b"proc", b"/proc", b"proc", 0, None))
+    for folder, mode in (("/run/netns", "0755"), ("/run/vppctl", "0700"), ("/var/lib/vppctl", "0700")):
+        Path(folder).mkdir(mode=int(mode, 8), parents=True, exist_ok=True)
+        _check(_libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, f"mode={mode}".encode()))
     ip("link", "set", "lo", "up")
+
+
+def _go_on_inside() -> None:
+    """Return in a process of the new process namespace, and end with its exit code in the others.
+
+    Its first process reaps whoever has lost its parent, and takes everything down with it when the work is done.
+    """
+    for number in range(2):
+        child = os.fork()
+        if child:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            while True:
+                pid, status = os.wait()
+                if pid == child:
+                    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+        if number == 0:
+            _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
 
 
 @contextlib.contextmanager
