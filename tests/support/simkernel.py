@@ -37,6 +37,8 @@ class SimulatedKernel:
         self.named: dict[str, NetnsId] = {}
         self._index = count(2)
         self._spaces = count(500)
+        self._flushed: set[tuple[int, str]] = set()
+        """What this plan has already made the kernel take away: indexes and IPv6 addresses."""
 
     def observe(self) -> ObservedState:
         return ObservedState.of(list(self.links.values()))
@@ -45,6 +47,7 @@ class SimulatedKernel:
         return next((k for k in self.links.values() if (k.netns, k.name) == (where, name)), None)
 
     def apply(self, plan: Plan) -> None:
+        self._flushed.clear()
         for stage in (plan.deletes, plan.namespaces, plan.creates, plan.settings):
             for operation in stage:
                 match operation:
@@ -111,10 +114,15 @@ class SimulatedKernel:
         changes = {name: value for name, value in asked.items() if value is not None}
         if link.up and changes.get("up") is False:
             changes["addresses"] = tuple(a for a in link.addresses if ":" not in a)
+            self._flushed |= {(link.index, a) for a in link.addresses if ":" in a}
         self.change(link, **changes)
 
     def _address(self, operation: AddAddress | DelAddress) -> None:
         link = self.links[operation.netns, operation.index]
+        if isinstance(operation, DelAddress) and (operation.index, operation.address) in self._flushed:
+            # The link went down a moment ago, and its IPv6 addresses with it: gone already counts as removed.
+            assert operation.address not in link.addresses
+            return
         addresses = set(link.addresses) ^ {operation.address}
         assert isinstance(operation, AddAddress) == (operation.address in addresses)
         self.change(link, addresses=tuple(sorted(addresses)))
