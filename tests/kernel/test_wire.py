@@ -37,6 +37,7 @@ def test_a_pair_reads_as_written(name: str, mac: str, mtu: int, group: int, fd: 
         assert (end.get_attr("IFLA_IFNAME"), end.get_attr("IFLA_MTU")) == wanted
         assert end.get_attr("IFLA_ADDRESS") == mac
         assert (end.get_attr("IFLA_GROUP"), end.get_attr("IFLA_NET_NS_FD")) == (group, fd)
+        assert (end.get_attr("IFLA_NUM_TX_QUEUES"), end.get_attr("IFLA_NUM_RX_QUEUES")) == (1, 1)
     assert read.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") == "veth"
     assert (read["flags"] & 1, read["change"] & 1) == ((1, 1) if up else (0, 0))
 

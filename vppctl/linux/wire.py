@@ -25,6 +25,7 @@ RTM_NEWNSID, RTM_DELNSID, RTM_GETNSID = 88, 89, 90
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
 IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64 = 16, 18, 20, 23
 IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = 27, 28, 29
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID = 37, 46
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
@@ -92,10 +93,16 @@ def create_veth(first: bytes, second: bytes, *, up: bool) -> bytes:
     return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO, body)
 
 
+_ONE_QUEUE = u32(IFLA_NUM_TX_QUEUES, 1) + u32(IFLA_NUM_RX_QUEUES, 1)
+"""As many as the kernel uses by default: it makes one for each CPU and then switches all but the first off, for which
+it waits for two RCU grace periods, half of a pair's whole cost (veth_init_queues, drivers/net/veth.c)."""
+
+
 def end(name: str, mac: str, mtu: int, group: int, netns_fd: int) -> bytes:
     """The attributes of one end of a new pair, the namespace that it goes straight into among them."""
     return (
-        text(IFLA_IFNAME, name)
+        _ONE_QUEUE
+        + text(IFLA_IFNAME, name)
         + attribute(IFLA_ADDRESS, mac_bytes(mac))
         + u32(IFLA_MTU, mtu)
         + u32(IFLA_GROUP, group)
