@@ -21,6 +21,7 @@ from vppctl.linux.observe import observe, observe_marked
 from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.backlog import Backlog
 from vppctl.reconcile.desired import DesiredState
+from vppctl.reconcile.judge import Blocked, condition, judge
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import CreateNamespace, DeleteLinks, Doomed, Failure, Operation, summary
 from vppctl.reconcile.plan import Plan, Policy, plan
@@ -69,7 +70,8 @@ class Reconciler:
         self.results: Counter[str] = Counter()
         """Operations carried out so far: how many are `ok`, how many `failed`."""
         self._on_progress = on_progress
-        self._started = False
+        self.started = False
+        """Whether everything was looked at once."""
 
     def enqueue_all(self) -> None:
         """Look at everything that is configured or was ever made."""
@@ -94,14 +96,19 @@ class Reconciler:
         """Do all that is due at `now`; returns the news by interface name, None for one that is no more."""
         scope = self.backlog.due(now)
         self.done = {}
-        if not scope and self._started:
+        if not self.started:
+            scope |= self.desired.all_pairs()
+        elif not scope:
             return {}
-        work = _Pass(scope, Policy(start=not self._started, adopt=self._adopt))
+        work = _Pass(scope, Policy(start=not self.started, adopt=self._adopt))
         with ExitStack() as stack:
-            if work.policy.start:
-                self._find_orphans(stack, work)
-            self._rounds(stack, work)
-        self._started = True
+            try:
+                if work.policy.start:
+                    self._find_orphans(stack, work)
+                self._rounds(stack, work)
+                self.started = True
+            except OSError as error:
+                self._give_up(error, work)
         self.done = work.done
         return self._conclude(work, now)
 
@@ -121,6 +128,20 @@ class Reconciler:
         work.spaces.update((link.netns, spaces[link.netns]) for link in links)
         self.nsids.assign_many(list(work.spaces.values()))
         work.scope |= {self.desired.pair_of(n) for n in self.memory.note(self.desired, ObservedState.of(links))}
+
+    def _give_up(self, error: OSError, work: _Pass) -> None:
+        """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""
+        text = f"the kernel cannot be asked: {error.strerror or error}"
+        log.warning("%s", text)
+        work.conditions.clear()
+        for pair in work.scope:
+            work.failures[pair] = Failure(error.errno or 0, text)
+            match judge(self.desired, pair):
+                case Blocked(conditions):
+                    work.conditions.update(conditions)
+                case _:
+                    for name in self.desired.members(pair):
+                        work.conditions[name] = condition(self.desired, name, State.FAILED, Reason.KERNEL_ERROR, text)
 
     def _rounds(self, stack: ExitStack, work: _Pass) -> None:
         scope = work.scope

@@ -110,7 +110,7 @@ class Agent:
                 self.reconciler.enqueue_all()
                 audit = now + AUDIT
             self._reconcile(now)
-            if not self.ready:
+            if self.reconciler.started and not self.ready:
                 self.ready = self.facts.ready = True
                 notify("READY=1")
             self._count(now)
@@ -133,9 +133,12 @@ class Agent:
         if self.settings.once or not self.settings.stats_interval or now < self.counted + self.settings.stats_interval:
             return
         self.counted = now
-        for netns, names in self.reconciler.memory.links().items():
-            counters = read_counters(netns, self.nsids)
-            self.teller.count({names[index]: counters[index] for index in names.keys() & counters.keys()})
+        try:
+            for netns, names in self.reconciler.memory.links().items():
+                counters = read_counters(netns, self.nsids)
+                self.teller.count({names[index]: counters[index] for index in names.keys() & counters.keys()})
+        except OSError as error:
+            log.warning("the counters cannot be read: %s", error.strerror)
 
     def _patience(self, audit: float) -> float:
         """Seconds to wait for the next event."""

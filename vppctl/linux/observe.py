@@ -6,14 +6,14 @@ import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import read_checksums
-from vppctl.linux.rtnl import Rtnl
+from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import Link, NetnsId, ObservedState, Statistics
 
 BY_NAME = 16
@@ -71,7 +71,7 @@ def observe_marked(spaces: Mapping[NetnsId, Netns], group: int, prefix: str, nsi
     with Rtnl() as own:
         for netns, space in spaces.items():
             with Rtnl(space) as rtnl:
-                raw = [_raw(netns, body) for _, body in rtnl.dump(wire.dump_links(kind="veth"))]
+                raw = [_raw(netns, body) for body in _all_links(rtnl, wire.dump_links(kind="veth"))]
                 marked = [r for r in raw if r.number(wire.IFLA_GROUP) == group or _alias(r).startswith(prefix)]
                 if marked:
                     nsids.assign_many([space])
@@ -87,7 +87,7 @@ def read_counters(netns: NetnsId, nsids: NsidTable) -> dict[int, Statistics]:
         return found
     try:
         with Rtnl() as own:
-            for _, body in own.dump(wire.dump_links(kind="veth", nsid=nsid)):
+            for body in _all_links(own, wire.dump_links(kind="veth", nsid=nsid), nsid):
                 raw = _raw(netns, body)
                 if statistics := raw.attributes.get(wire.IFLA_STATS64):
                     found[raw.index] = Statistics(*_STATISTICS.unpack_from(statistics))
@@ -101,24 +101,53 @@ def _read(
     rtnl: Rtnl, own: Rtnl, netns: NetnsId, names: frozenset[str] | None, nsids: NsidTable, nsid: int | None = None
 ) -> list[Link]:
     if names is not None and len(names) <= BY_NAME:
-        answers = rtnl.batch([wire.get_link(name, nsid) for name in names])
-        raw = [_raw(netns, body) for answer in answers if answer.errno == 0 for _, body in answer.bodies or ()]
+        raw = [_raw(netns, body) for body in _each_link(rtnl, names, nsid)]
     else:
-        raw = [_raw(netns, body) for _, body in rtnl.dump(wire.dump_links(nsid=nsid))]
+        raw = [_raw(netns, body) for body in _all_links(rtnl, wire.dump_links(nsid=nsid), nsid)]
         if names is not None:
             raw = [link for link in raw if link.name in names]
     return _complete(rtnl, own, netns, raw, nsids, nsid)
 
 
+def _each_link(rtnl: Rtnl, which: Iterable[str | int], nsid: int | None) -> list[bytes]:
+    """Those of these links that exist, asked for one by one."""
+    answers = rtnl.batch([wire.get_link(one, nsid) for one in which])
+    return [body for answer in answers if answer.errno == 0 for _, body in answer.bodies or ()]
+
+
+def _all_links(rtnl: Rtnl, request: bytes, nsid: int | None = None) -> list[bytes]:
+    """All links of a dump; where it cannot be had in one piece, each that was seen is asked for."""
+    try:
+        return [body for _, body in rtnl.dump(request)]
+    except DumpInterruptedError as error:
+        indexes = {wire.IFINFO.unpack_from(body)[2] for _, body in error.bodies}
+        return _each_link(rtnl, sorted(indexes), nsid)
+
+
 def _complete(rtnl: Rtnl, own: Rtnl, netns: NetnsId, raw: list[_Raw], nsids: NsidTable, nsid: int | None) -> list[Link]:
-    addresses: dict[int, list[tuple[str, bool]]] = {}
-    if len(raw) > BY_NAME:
-        _addresses(rtnl.dump(wire.dump_addresses(nsid=nsid)), addresses)
-    else:
-        for link in raw:
-            _addresses(rtnl.dump(wire.dump_addresses(link.index, nsid)), addresses)
+    addresses = _all_addresses(rtnl, [link.index for link in raw], nsid)
     peers = nsids.seen_from(netns, own) if any(wire.IFLA_LINK_NETNSID in r.attributes for r in raw) else {}
     return [_link(r, addresses.get(r.index, ()), peers) for r in raw]
+
+
+def _all_addresses(rtnl: Rtnl, indexes: Sequence[int], nsid: int | None) -> dict[int, list[tuple[str, bool]]]:
+    """The addresses of these links: of many by one dump, unless it is interrupted by what changes meanwhile."""
+    found: dict[int, list[tuple[str, bool]]] = {}
+    if len(indexes) > BY_NAME:
+        try:
+            _addresses(rtnl.dump(wire.dump_addresses(nsid=nsid)), found)
+        except DumpInterruptedError:
+            found.clear()
+        else:
+            return found
+    for index in indexes:
+        try:
+            bodies = rtnl.dump(wire.dump_addresses(index, nsid))
+        except DumpInterruptedError as error:
+            # Before Linux 6.10 even the end of a dump can tell of a change; an event follows, and another look.
+            bodies = list(dict.fromkeys(error.bodies))
+        _addresses(bodies, found)
+    return found
 
 
 def _with_checksums(links: list[Link], space: Netns, own: NetnsId) -> list[Link]:

@@ -24,7 +24,7 @@ CHUNK = 2000
 """Messages sent before their answers are read: what comes back must fit into the receive buffer."""
 SEND_LIMIT = 128 << 10
 """Octets in one send(): below the default limit of the send buffer (net.core.wmem_default 208 KiB)."""
-DUMP_TRIES = 10
+DUMP_TRIES = 3
 _FLAGS_SEQUENCE = struct.Struct("=HI")
 
 
@@ -35,6 +35,14 @@ class Answer:
     errno: int = 0
     text: str = ""
     bodies: list[tuple[int, bytes]] | None = None
+
+
+class DumpInterruptedError(OSError):
+    """What is dumped changed during every try (NLM_F_DUMP_INTR); `bodies` are what all of them have seen."""
+
+    def __init__(self, bodies: list[tuple[int, bytes]]) -> None:
+        super().__init__(errno.EINTR, "the dump was interrupted again and again")
+        self.bodies = bodies
 
 
 class Rtnl:
@@ -67,12 +75,18 @@ class Rtnl:
         return answers
 
     def dump(self, request: bytes) -> list[tuple[int, bytes]]:
-        """All messages of a dump, taken again when the kernel says that it changed meanwhile. Raises OSError."""
+        """All messages of a dump, taken again when the kernel says that it changed meanwhile.
+
+        Raises DumpInterruptedError where that goes on, as it does while the links of a busy host come and go; one that
+        fits into one datagram never is. Raises OSError.
+        """
+        seen: list[tuple[int, bytes]] = []
         for _ in range(DUMP_TRIES):
-            bodies = self._dump(request)
-            if bodies is not None:
+            bodies, interrupted = self._dump(request)
+            if not interrupted:
                 return bodies
-        raise OSError(errno.EINTR, "the dump was interrupted again and again")
+            seen += bodies
+        raise DumpInterruptedError(seen)
 
     def _number(self, message: bytes, flags: int = 0) -> tuple[int, bytes]:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
@@ -111,7 +125,8 @@ class Rtnl:
                 answer.bodies = [*(answer.bodies or ()), (kind, body)]
         return done
 
-    def _dump(self, request: bytes) -> list[tuple[int, bytes]] | None:
+    def _dump(self, request: bytes) -> tuple[list[tuple[int, bytes]], bool]:
+        """The messages, and whether the kernel says that something changed between them."""
         sequence, numbered = self._number(request)
         self._socket.send(numbered)
         bodies: list[tuple[int, bytes]] = []
@@ -122,7 +137,7 @@ class Rtnl:
                     continue
                 interrupted = interrupted or bool(flags & wire.NLM_F_DUMP_INTR)
                 if kind == wire.NLMSG_DONE:
-                    return None if interrupted else bodies
+                    return bodies, interrupted
                 if kind == wire.NLMSG_ERROR:
                     number, said = wire.error(body, flags)
                     raise OSError(number, said or os.strerror(number))

@@ -154,10 +154,12 @@ def address(kind: int, index: int, value: str) -> bytes:
     return message(kind, flags, body + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed))
 
 
-def get_link(name: str, nsid: int | None = None) -> bytes:
-    """RTM_GETLINK of one link by name."""
+def get_link(which: str | int, nsid: int | None = None) -> bytes:
+    """RTM_GETLINK of one link by name or index."""
     target = b"" if nsid is None else i32(IFLA_TARGET_NETNSID, nsid)
-    return message(RTM_GETLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + target)
+    if isinstance(which, int):
+        return message(RTM_GETLINK, 0, IFINFO.pack(0, 0, which, 0, 0) + target)
+    return message(RTM_GETLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, which) + target)
 
 
 def dump_links(*, kind: str = "", nsid: int | None = None) -> bytes:

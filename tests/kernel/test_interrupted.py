@@ -1,0 +1,71 @@
+"""Dumps that the kernel calls inconsistent, again and again, as it does while a busy host's links come and go."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.agent import veth
+from tests.support.netns import ip, links
+from vppctl.agent import reconciler as passes
+from vppctl.agent.intake import configured
+from vppctl.agent.reconciler import Reconciler
+from vppctl.agent.resolver import Resolver
+from vppctl.linux.namespaces import open_own, start_of
+from vppctl.linux.nsids import NsidTable
+from vppctl.linux.observe import observe, observe_marked, read_counters
+from vppctl.linux.rtnl import Rtnl
+from vppctl.microservices import Microservices
+from vppctl.model.keys import Kind
+from vppctl.reconcile.state import Condition, Configured, ObservedState, Reason, State
+
+pytestmark = pytest.mark.kernel
+COUNT = 12
+
+
+def test_what_cannot_be_dumped_is_asked_for_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(COUNT):
+        ip("link", "add", "name", f"a{n}", "group", "7", "type", "veth", "peer", "name", f"b{n}")
+        ip("addr", "add", f"10.0.{n}.1/24", "dev", f"a{n}")
+        ip("addr", "add", f"2001:db8:{n}::1/64", "dev", f"b{n}", "nodad")
+    names = frozenset(f"{side}{n}" for n in range(COUNT) for side in "ab")
+    nsids = NsidTable()
+    with open_own() as own:
+        spaces = {own.id: own}
+        expected = observe(spaces, {own.id: names}, nsids)
+        marked = observe_marked(spaces, 7, "vppctl:", nsids)
+        counters = read_counters(own.id, nsids)
+        assert (len(expected.links), len(marked), len(counters)) == (2 * COUNT, COUNT, 2 * COUNT)
+        dump = Rtnl._dump
+        monkeypatch.setattr(Rtnl, "_dump", lambda self, request: (dump(self, request)[0], True))
+        assert observe(spaces, {own.id: names}, nsids) == expected
+        assert observe_marked(spaces, 7, "vppctl:", nsids) == marked
+        assert read_counters(own.id, nsids).keys() == counters.keys()
+
+
+def test_a_kernel_that_cannot_be_asked_ends_no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    ip("link", "add", "name", "a", "type", "veth", "peer", "name", "stale")
+    reconciler = Reconciler("vpp1", Resolver(Microservices(None, start_of), create=True, allowed_dirs=()), NsidTable())
+    for document in (veth("a", "b"), veth("b", "a"), veth("c", "d")):
+        found = configured(Kind.LINUX, document["name"], json.dumps(document).encode(), 1, ())
+        assert isinstance(found, Configured)
+        reconciler.backlog.add(reconciler.desired.put(found))
+
+    def refuse(*_: Any) -> ObservedState:
+        raise OSError(105, "No buffer space available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(passes, "observe", refuse)
+        failed = reconciler.run(0.0)
+    assert {n: (c.state, c.reason) for n, c in failed.items() if isinstance(c, Condition)} == {
+        "a": (State.FAILED, Reason.KERNEL_ERROR),
+        "b": (State.FAILED, Reason.KERNEL_ERROR),
+        "c": (State.PENDING, Reason.PEER_NOT_CONFIGURED),
+    }
+    assert "stale" in links()
+    # It is still the first look: what carries a configured name in its place is made again.
+    again = reconciler.run(1.0)
+    assert {n for n, c in again.items() if c and c.state is State.APPLIED} == {"a", "b"}
+    assert set(links()) == {"a", "b"}
