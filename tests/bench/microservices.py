@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import socket
-import statistics
 import struct
 import subprocess
 import time
@@ -15,6 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
+from tests.bench.timing import Result, quantile
 from tests.support.docker import Engine
 from tests.support.netns import entered, wait_until
 
@@ -32,8 +32,8 @@ def running(probe: socket.socket, name: str) -> bool:
 
 
 def bench(
-    cycles: int, folder: Path, put: Callable[[Path], None], agent: Callable[[], AbstractContextManager[None]]
-) -> None:
+    cycles: int, folder: Path, put: Callable[[Path], None], agent: Callable[[], AbstractContextManager[object]]
+) -> list[Result]:
     """Start and stop one container so many times under a running agent."""
     subprocess.run(["ip", "netns", "add", "two"], check=True)
     with entered("two"):
@@ -58,5 +58,8 @@ def bench(
                 container.reload()
                 started = datetime.fromisoformat(container.attrs["State"]["StartedAt"][:26] + "+00:00").timestamp()
                 times.append(seen - started)
-    p50, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
-    print(f"container start to link up, {cycles} times: p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms", flush=True)
+    work = "a container's start to its link up"
+    return [
+        Result(f"{work}: p50 of {cycles}", "", quantile(times, 0.5) * 1e3, 0, "ms", 0),
+        Result(f"{work}: p99", "", quantile(times, 0.99) * 1e3, 0, "ms", 0),
+    ]

@@ -1,55 +1,26 @@
-"""Ratios of speed against peers in the same run: `.venv/bin/python -m tests.bench`, as root; `--help` has the sizes.
-
-Works inside network and mount namespaces of its own, with an etcd of its own; prints one line a target: our median,
-the peer's median, and the ratio. Ratios are to be quoted, seconds are not.
-"""
+"""The pairs that are measured with: as documents, as batches for `ip`, and what the kernel has of them."""
 
 from __future__ import annotations
 
-import argparse
 import errno
 import json
-import os
-import signal
-import statistics
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tests.bench import microservices
-from tests.support.etcd import Etcd
-from tests.support.netns import entered, ip, isolate, links, wait_until
+from tests.bench.timing import VPPCTL, quiet
+from tests.support.netns import entered, ip, links, wait_until
 
-BIN = Path(sys.executable).parent
-VPPCTL = str(BIN / "vppctl")
-
-
-def quiet(*command: str) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+Document = dict[str, Any]
 
 
-def timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def compare(name: str, target: float, runs: int, ours: Callable[[], float], peer: Callable[[], float]) -> None:
-    """The two in turn, and the ratio of their medians."""
-    pairs = [(ours(), peer()) for _ in range(runs)]
-    mine, other = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(
-        f"{name:34} {mine * 1e3:9.1f} ms {other * 1e3:9.1f} ms  {mine / other:6.2f} x  target {target:g} x", flush=True
-    )
-
-
-def interfaces(count: int) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = []
-    for n in range(count):
+def interfaces(count: int, spread: bool = False, first: int = 0) -> list[Document]:
+    """Both sides of `count` pairs between ns1 and ns2, or with `spread` each side in a namespace of its own."""
+    found: list[Document] = []
+    for n in range(first, first + count):
         high, low = divmod(n, 250)
         for side, peer, space, host in (("a", "b", "ns1", 1), ("b", "a", "ns2", 2)):
             found.append(
@@ -59,38 +30,83 @@ def interfaces(count: int) -> list[dict[str, object]]:
                     "mtu": 1500,
                     "phys_address": f"02:{host:02x}:00:00:{high:02x}:{low:02x}",
                     "ip_addresses": [f"10.{high}.{low}.{host}/24", f"2001:db8:{high}:{low}::{host}/64"],
-                    "namespace": {"type": 2, "name": space},
+                    "namespace": {"type": 2, "name": f"s{side}{n}" if spread else space},
                     "veth": {"peer_if_name": f"{peer}{n}"},
                 }
             )
     return found
 
 
-def batches(path: Path, count: int) -> tuple[Path, Path]:
+def write(path: Path, documents: Sequence[Document]) -> str:
+    """A file for `vppctl put`."""
+    path.write_text(json.dumps({"interface": documents}))
+    return str(path)
+
+
+class Batches:
     """What a script would feed to `ip -batch`, to make the same pairs and to remove them."""
-    make: list[str] = []
-    sides = interfaces(count)
-    for a, b in zip(sides[::2], sides[1::2], strict=True):
-        make.append(
+
+    def __init__(self, folder: Path, count: int) -> None:
+        sides = interfaces(count)
+        columns = (("ns1", sides[::2]), ("ns2", sides[1::2]))
+        self.pairs = [
             f"link add {a['name']} netns ns1 address {a['phys_address']} mtu 1500 type veth "
             f"peer name {b['name']} netns ns2 address {b['phys_address']} mtu 1500"
-        )
-    for space, column in (("ns1", sides[::2]), ("ns2", sides[1::2])):
-        lines = []
-        for side in column:
-            lines += [f"addr add {address} dev {side['name']}" for address in side["ip_addresses"]]  # type: ignore[attr-defined]
-            lines.append(f"link set {side['name']} up")
-        (path / f"make-{space}").write_text("\n".join(lines) + "\n")
-    (path / "make").write_text("\n".join(make) + "\n")
-    (path / "remove").write_text("".join(f"link del {side['name']}\n" for side in sides[::2]))
-    return path / "make", path / "remove"
+            for a, b in zip(*(column for _, column in columns), strict=True)
+        ]
+        self.settings = {
+            space: [
+                line
+                for side in column
+                for line in (
+                    *(f"addr add {address} dev {side['name']}" for address in side["ip_addresses"]),
+                    f"link set {side['name']} up",
+                )
+            ]
+            for space, column in columns
+        }
+        self._folder = folder
+        for name, lines in {"make": self.pairs, **self.settings}.items():
+            (folder / name).write_text("\n".join(lines) + "\n")
+        (folder / "remove").write_text("".join(f"link del {side['name']}\n" for side in sides[::2]))
+
+    def make(self) -> None:
+        """By `ip -batch`."""
+        for space in ("ns1", "ns2"):
+            quiet("ip", "netns", "add", space)
+        quiet("ip", "-batch", str(self._folder / "make"))
+        for space in self.settings:
+            quiet("ip", "-n", space, "-batch", str(self._folder / space))
+
+    def make_step_by_step(self) -> None:
+        """By one process of `ip` for each step, as a script does."""
+        for space in ("ns1", "ns2"):
+            quiet("ip", "netns", "add", space)
+        for line in self.pairs:
+            quiet("ip", *line.split())
+        for space, lines in self.settings.items():
+            for line in lines:
+                quiet("ip", "-n", space, *line.split())
+
+    def remove(self) -> None:
+        """By `ip -batch`."""
+        quiet("ip", "-n", "ns1", "-batch", str(self._folder / "remove"))
 
 
 def veths(space: str) -> int:
-    """Read from proc, which takes no lock that the agent needs."""
+    """Our links there; read from proc, which takes no lock that the agent needs."""
+    return _count(space, "dev", lambda line: line.lstrip()[:1] in "ab")
+
+
+def addressed(space: str) -> int:
+    """IPv6 addresses there, which come last, without the kernel's own; the third column but one is the scope."""
+    return _count(space, "if_inet6", lambda line: line.split()[3] == "00")
+
+
+def _count(space: str, file: str, fits: Callable[[str], bool]) -> int:
     try:
-        with entered(space), open("/proc/thread-self/net/dev") as devices:
-            return sum(line.lstrip()[:1] in "ab" for line in devices)
+        with entered(space), open(f"/proc/thread-self/net/{file}") as lines:
+            return sum(fits(line) for line in lines)
     except OSError as error:
         # Its file comes before the namespace is mounted on it.
         if error.errno not in (errno.ENOENT, errno.EINVAL):
@@ -98,110 +114,33 @@ def veths(space: str) -> int:
         return 0
 
 
+def wait_for(count: int, what: Callable[[str], int] = veths, spaces: Sequence[str] = ("ns1",)) -> None:
+    """Until there are so many in each of these namespaces."""
+    deadline = time.monotonic() + 300
+    while any(what(space) != count for space in spaces):
+        assert time.monotonic() < deadline, f"{[what(space) for space in spaces]} in {spaces}, not {count}"
+        time.sleep(0.005)
+
+
 def wipe() -> None:
-    for space in ("ns1", "ns2"):
-        subprocess.run(["ip", "netns", "del", space], check=False, stderr=subprocess.DEVNULL)
+    """No namespace is left, and the kernel has taken all of them down."""
+    for space in ip("netns", "list").split("\n"):
+        if space:
+            ip("netns", "del", space.split()[0])
     # The kernel takes namespaces down in the background, batch after batch (netns_wq, net/core/net_namespace.c), and a
     # measurement must not pay for the one before: when the link into the one that went last has gone, so have all.
     ip("netns", "add", "last")
     ip("link", "add", "last0", "type", "veth", "peer", "name", "last1", "netns", "last")
     ip("netns", "del", "last")
-    wait_until(lambda: not links(), "the kernel to take the namespaces down", 120)
+    wait_until(lambda: not links(), "the kernel to take the namespaces down", 300)
 
 
 @contextmanager
-def agent(*options: str) -> Iterator[None]:
+def agent(*options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A running agent."""
     process = subprocess.Popen([VPPCTL, "agent", "run", *options], stderr=subprocess.DEVNULL)
     try:
-        yield
+        yield process
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
-def wait_for(count: int) -> None:
-    deadline = time.monotonic() + 120
-    while veths("ns1") != count:
-        assert time.monotonic() < deadline, f"{veths('ns1')} links, not {count}"
-        time.sleep(0.005)
-
-
-def bench(count: int, runs: int, path: Path) -> None:
-    document = path / "pairs.json"
-    document.write_text(json.dumps({"interface": interfaces(count)}))
-    make, remove = batches(path, count)
-
-    def by_ip() -> float:
-        wipe()
-
-        def work() -> None:
-            quiet("ip", "netns", "add", "ns1")
-            quiet("ip", "netns", "add", "ns2")
-            quiet("ip", "-batch", str(make))
-            quiet("ip", "-n", "ns1", "-batch", f"{make}-ns1")
-            quiet("ip", "-n", "ns2", "-batch", f"{make}-ns2")
-
-        return timed(work)
-
-    def by_agent() -> float:
-        wipe()
-        return timed(lambda: quiet(VPPCTL, "agent", "run", "--once"))
-
-    quiet(VPPCTL, "put", str(document))
-    compare(f"{count} pairs, cold agent: ip -batch", 1.2, runs, by_agent, by_ip)
-
-    def delete_by_agent() -> float:
-        wipe()
-        quiet(VPPCTL, "put", str(document))
-        with agent():
-            wait_for(count)
-            names = [f"a{n}" for n in range(count)]
-
-            def work() -> None:
-                quiet(VPPCTL, "del", *names)
-                wait_for(0)
-
-            return timed(work)
-
-    def delete_by_ip() -> float:
-        by_ip()
-        return timed(lambda: quiet("ip", "-n", "ns1", "-batch", str(remove)))
-
-    compare(f"delete {count} pairs: ip -batch", 0.06, max(1, runs // 3), delete_by_agent, delete_by_ip)
-    quiet(VPPCTL, "del", "--ignore-not-found", *[f"{side}{n}" for n in range(count) for side in "ab"])
-
-    veth1 = "json/veth1.json"
-    value = json.dumps(json.loads(Path(veth1).read_text()))
-    compare(
-        "put one file: etcdctl put",
-        9,
-        runs * 5,
-        lambda: timed(lambda: quiet(VPPCTL, "put", veth1)),
-        lambda: timed(lambda: quiet("etcdctl", "put", "/bench", value)),
-    )
-    compare(
-        "--help: python -c pass",
-        6,
-        runs * 5,
-        lambda: timed(lambda: quiet(VPPCTL, "--help")),
-        lambda: timed(lambda: quiet(sys.executable, "-c", "pass")),
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--pairs", type=int, default=1000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--cycles", type=int, default=100, help="starts of a container; 0 for none")
-    arguments = parser.parse_args()
-    isolate()
-    with tempfile.TemporaryDirectory() as folder, Etcd(Path(folder)) as etcd:
-        os.environ["ETCDCTL_ENDPOINTS"] = etcd.endpoint
-        if arguments.pairs:
-            bench(arguments.pairs, arguments.runs, Path(folder))
-        if arguments.cycles:
-            microservices.bench(arguments.cycles, Path(folder), lambda file: quiet(VPPCTL, "put", str(file)), agent)
-
-
-if __name__ == "__main__":
-    main()
+        process.terminate()
+        process.wait(60)

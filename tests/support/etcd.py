@@ -21,12 +21,12 @@ def free_port() -> int:
 
 
 class Etcd:
-    """One member; started by `with`, stopped at its end."""
+    """One member; started by `with`, stopped at its end. Clients reach it at `host`, which must be an address here."""
 
-    def __init__(self, folder: Path, *options: str, scheme: str = "http") -> None:
-        self.folder, self.options, self.scheme = folder, options, scheme
+    def __init__(self, folder: Path, *options: str, scheme: str = "http", host: str = "127.0.0.1") -> None:
+        self.folder, self.options, self.scheme, self.host = folder, options, scheme, host
         self.port, self.peer_port = free_port(), free_port()
-        self.endpoint = f"127.0.0.1:{self.port}"
+        self.endpoint = f"{host}:{self.port}"
         self.url = f"{scheme}://{self.endpoint}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +59,7 @@ class Etcd:
     def _listens(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "etcd.log").read_text()[-2000:]
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 1):
             return b"ready to serve client requests" in (self.folder / "etcd.log").read_bytes()
         return False
 
