@@ -8,7 +8,6 @@ link down, indexes are never used again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import count
 
 from vppctl.reconcile.operations import (
@@ -76,7 +75,7 @@ class SimulatedKernel:
         assert (first.netns, first.name) != (second.netns, second.name)
         links = [self._make(end) for end in (first, second)]
         for link, peer in (links, reversed(links)):
-            tied = replace(link, peer_index=peer.index, peer_netns=peer.netns)
+            tied = link._replace(peer_index=peer.index, peer_netns=peer.netns)
             self.links[link.netns, link.index] = tied
         return self.links[links[0].netns, links[0].index], self.links[links[1].netns, links[1].index]
 
@@ -90,7 +89,7 @@ class SimulatedKernel:
             self.remove(*key)
 
     def change(self, link: Link, **changes: object) -> None:
-        self.links[link.netns, link.index] = replace(link, **changes)  # type: ignore[arg-type]
+        self.links[link.netns, link.index] = link._replace(**changes)  # type: ignore[arg-type]
 
     def _make(self, end: End) -> Link:
         assert self.at(end.netns, end.name) is None, f"EEXIST: {end.name}"

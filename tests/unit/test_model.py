@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from vppctl.model.document import decode, decode_bytes, documents, encode, guess
 from vppctl.model.fields import MESSAGES, Enum, Message
 from vppctl.model.interface import DEFAULT_NAMESPACE, Interface, NamespaceRef, NamespaceType, VppInterface
 from vppctl.model.keys import Kind, config_key, parse_config_key
+from vppctl.model.rules import _PLAIN_ADDRESS
 from vppctl.model.schema import explain, file_schema, json_schema
 from vppctl.model.text import InvalidDocument, parse
 
@@ -260,3 +262,25 @@ def test_keys() -> None:
 def test_parse_raises_nothing_else() -> None:
     with pytest.raises(InvalidDocument):
         parse(b"{")
+
+
+@given(st.ip_addresses(), st.data())
+def test_an_address_that_needs_no_parser_is_what_the_parser_makes_of_it(address: Any, data: Any) -> None:
+    if address.version == 6 and data.draw(st.booleans()):
+        groups = data.draw(st.lists(st.sampled_from(["0", "1", "abcd", "0db8", "2001", ""]), min_size=2, max_size=8))
+        text = f"{data.draw(st.sampled_from(['2001', 'fd00', 'fe80', '3fff']))}:{':'.join(groups)}"
+    else:
+        text = str(address)
+    value = f"{text}/{data.draw(st.integers(0, 129))}"
+    if _PLAIN_ADDRESS.fullmatch(value):
+        host, _, prefix = value.partition("/")
+        parsed = ipaddress.ip_address(host)
+        assert value == f"{parsed}/{int(prefix)}"
+        assert int(prefix) <= parsed.max_prefixlen
+        assert not parsed.is_multicast
+        assert not parsed.is_unspecified
+
+
+@pytest.mark.parametrize("value", ["10.0.0.1/24", "2001:db8:0:4::1/64", "fd00::1/128", "223.255.255.255/32"])
+def test_the_usual_addresses_need_no_parser(value: str) -> None:
+    assert _PLAIN_ADDRESS.fullmatch(value)

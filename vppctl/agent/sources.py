@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import FrameType
 from typing import NamedTuple
 
@@ -36,15 +35,13 @@ class StoreState(NamedTuple):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """Finish the batch in hand and end; `failed` when a thread has died, so that a whole agent is started."""
 
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Resync:
+class Resync(NamedTuple):
     """Compare everything."""
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vppctl.linux import wire
 from vppctl.linux.rtnl import Rtnl
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(NamedTuple):
     """A host interface; the address in six lower-case octets with colons."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     mac: str
 
 

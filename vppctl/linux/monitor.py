@@ -8,7 +8,6 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from vppctl.linux import wire
@@ -27,12 +26,11 @@ _LINKS = (wire.RTM_NEWLINK, wire.RTM_DELLINK)
 _ADDRESSES = (wire.RTM_NEWADDR, wire.RTM_DELADDR)
 
 
-@dataclass(frozen=True, slots=True)
-class LinkChanged:
+class LinkChanged(NamedTuple):
     """Something happened to a link or its addresses; `name` is empty where the event does not carry it."""
 
     netns: NetnsId
-    index: int
+    index: int  # type: ignore[assignment]
     name: str
 
 
@@ -42,8 +40,7 @@ class NamespaceGone(NamedTuple):
     netns: NetnsId
 
 
-@dataclass(frozen=True, slots=True)
-class Overrun:
+class Overrun(NamedTuple):
     """Events were lost: look at everything."""
 
 

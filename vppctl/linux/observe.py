@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns
@@ -156,7 +156,7 @@ def _with_checksums(links: list[Link], space: Netns, own: NetnsId) -> list[Link]
     if not names:
         return links
     found = read_checksums(space, names)
-    return [replace(link, checksum=found.get(link.name)) for link in links]
+    return [link._replace(checksum=found.get(link.name)) for link in links]
 
 
 def _raw(netns: NetnsId, body: bytes) -> _Raw:

@@ -8,7 +8,7 @@ import re
 import select
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vppctl.linux.namespaces import alive
 from vppctl.model.interface import NamespaceRef, NamespaceType
@@ -20,8 +20,7 @@ STOP_MS = 500
 _PROC_FILE = re.compile(r"/proc/([1-9][0-9]*)/")
 
 
-@dataclass(frozen=True, slots=True)
-class NamespacesChanged:
+class NamespacesChanged(NamedTuple):
     """Some reference may lead elsewhere now."""
 
 

@@ -27,6 +27,16 @@ MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 KERNEL_NAME = re.compile(r"[A-Za-z0-9_.@+=,-]{1,15}")
 _PROC_FILE = re.compile(r"/proc/[1-9][0-9]*(/task/[1-9][0-9]*)?/ns/net")
 _PREFIX = re.compile("[0-9]{1,3}")
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_GROUP = "(?:[1-9a-f][0-9a-f]{0,3})"
+_PLAIN_ADDRESS = re.compile(
+    # IPv4 of a host, neither 0.0.0.0/8 nor multicast and beyond ...
+    rf"(?:(?:(?:22[0-3]|2[01][0-9]|1[0-9][0-9]|[1-9][0-9]?)(?:\.{_OCTET}){{3}}/(?:3[0-2]|[12]?[0-9]))"
+    # ... and IPv6 of 2000::/3 or fd00::/8 as RFC 5952 writes it: two or more zeros shortened, single ones elsewhere.
+    rf"|(?:[23][0-9a-f]{{3}}|fd[0-9a-f]{{2}})(?::{_GROUP}|:0(?=:[1-9a-f])){{0,4}}::{_GROUP}"
+    r"/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))"
+)
+"""Addresses that are canonical already and need no parser: most of those that are configured."""
 
 
 def is_clean(text: str) -> bool:
@@ -102,6 +112,8 @@ def addresses(reader: Reader, path: str, values: Sequence[str]) -> tuple[str, ..
 
 def _address(value: str) -> tuple[str, str]:
     """What is wrong with an `address/prefix`, and its canonical spelling."""
+    if _PLAIN_ADDRESS.fullmatch(value):
+        return "", value
     host, slash, prefix = value.partition("/")
     try:
         address = ipaddress.IPv6Address(host) if ":" in host else ipaddress.IPv4Address(host)

@@ -44,9 +44,12 @@ class Reader:
         names = _spellings(message)
         found: dict[str, Any] = {}
         for key, member in value.items():
-            name = names.get(key)
+            name, plain = names.get(key, _UNKNOWN)
+            if type(member) is plain and name not in found:
+                found[name] = member
+                continue
             inner = f"{path}.{key}" if path else key
-            if name is None:
+            if not name:
                 self._unknown(message, key, inner)
             elif name in found:
                 self.complain(inner, f"is given twice, as {name!r} and as {camel(name)!r}; keep one of them")
@@ -129,13 +132,21 @@ def _kind(value: object) -> str:
     return _KINDS.get(type(value), "null")
 
 
-_CACHE: dict[int, dict[str, str]] = {}
+Spelling = tuple[str, type | None]
+"""The name of a field, and the type of values that need no further look."""
+_UNKNOWN: Spelling = "", None
+_PLAIN: dict[str, type] = {"string": str, "bool": bool}
+_CACHE: dict[int, dict[str, Spelling]] = {}
 
 
-def _spellings(message: Message) -> dict[str, str]:
+def _spellings(message: Message) -> dict[str, Spelling]:
     """Both spellings of each field name."""
     found = _CACHE.get(id(message))
     if found is None:
-        found = {spelling: name for name in message.fields for spelling in (name, camel(name))}
+        found = {
+            spelling: (name, _PLAIN.get(kind) if isinstance(kind, str) else None)
+            for name, kind in message.fields.items()
+            for spelling in (name, camel(name))
+        }
         _CACHE[id(message)] = found
     return found

@@ -44,7 +44,7 @@ def parse(data: bytes, limit: int = MAX_FILE) -> Any:
     if not text.strip():
         raise _invalid("is empty; write one JSON object")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise _invalid(_syntax(text, error)) from None
     except RecursionError:
@@ -82,6 +82,9 @@ def _float(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise _invalid(f"{text[:MAX_SHOWN]} is too large; write a smaller number")
     return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
 
 
 def _bounded(value: object, path: str, depth: int) -> None:

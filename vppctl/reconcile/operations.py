@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vppctl.reconcile.state import NetnsId, PairId
@@ -38,11 +37,10 @@ class CreateVeth(NamedTuple):
     second: End
 
 
-@dataclass(frozen=True, slots=True)
-class Doomed:
+class Doomed(NamedTuple):
     """A link to delete, by index; the name is for messages."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     name: str
     pair: PairId | None = None
 
@@ -54,13 +52,12 @@ class DeleteLinks(NamedTuple):
     links: tuple[Doomed, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SetLink:
+class SetLink(NamedTuple):
     """Change a link in place; what is None stays."""
 
     pair: PairId
     netns: NetnsId
-    index: int
+    index: int  # type: ignore[assignment]
     name: str
     up: bool | None = None
     mac: str | None = None
@@ -75,35 +72,32 @@ class SetLink:
         return {key: value for key, value in values.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class AddAddress:
+class AddAddress(NamedTuple):
     """Add `address/prefix` to a link. One that is there already counts as added."""
 
     pair: PairId
     netns: NetnsId
-    index: int
+    index: int  # type: ignore[assignment]
     name: str
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class DelAddress:
+class DelAddress(NamedTuple):
     """Remove `address/prefix` from a link. One that is gone already counts as removed."""
 
     pair: PairId
     netns: NetnsId
-    index: int
+    index: int  # type: ignore[assignment]
     name: str
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class SetChecksum:
+class SetChecksum(NamedTuple):
     """Leave TX checksums to a link, or compute them before (ethtool's tx-checksumming)."""
 
     pair: PairId
     netns: NetnsId
-    index: int
+    index: int  # type: ignore[assignment]
     name: str
     on: bool
 

@@ -94,12 +94,11 @@ class Configured(NamedTuple):
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """One network interface as the kernel reports it (RTM_NEWLINK and RTM_NEWADDR, rtnetlink(7))."""
 
     netns: NetnsId
-    index: int
+    index: int  # type: ignore[assignment]
     name: str
     kind: str = ""
     """IFLA_INFO_KIND: `veth`, `dummy`, ...; empty for hardware and lo."""
