@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns
@@ -22,18 +22,34 @@ _STATISTICS = struct.Struct("=8Q")
 """The first fields of struct rtnl_link_stats64, in the order of `Statistics`."""
 
 
-@dataclass(slots=True)
-class _Raw:
+_VETH = wire.text(wire.IFLA_INFO_KIND, "veth")
+_WANTED = frozenset(
+    {
+        wire.IFLA_ADDRESS,
+        wire.IFLA_IFNAME,
+        wire.IFLA_MTU,
+        wire.IFLA_LINK,
+        wire.IFLA_OPERSTATE,
+        wire.IFLA_LINKINFO,
+        wire.IFLA_IFALIAS,
+        wire.IFLA_STATS64,
+        wire.IFLA_GROUP,
+        wire.IFLA_LINK_NETNSID,
+    }
+)
+_UP = bytes((wire.IF_OPER_UP,))
+_KERNEL_LL = bytes((wire.IFAPROT_KERNEL_LL,))
+
+
+class _Raw(NamedTuple):
     """A link as it was read, before its addresses and its peer's namespace are known."""
 
     netns: NetnsId
-    index: int
+    index: int  # type: ignore[assignment]
     flags: int
+    name: str
+    alias: str
     attributes: dict[int, bytes]
-
-    @property
-    def name(self) -> str:
-        return wire.string(self.attributes.get(wire.IFLA_IFNAME, b""))
 
     def number(self, kind: int) -> int:
         value = self.attributes.get(kind)
@@ -72,7 +88,7 @@ def observe_marked(spaces: Mapping[NetnsId, Netns], group: int, prefix: str, nsi
         for netns, space in spaces.items():
             with Rtnl(space) as rtnl:
                 raw = [_raw(netns, body) for body in _all_links(rtnl, wire.dump_links(kind="veth"))]
-                marked = [r for r in raw if r.number(wire.IFLA_GROUP) == group or _alias(r).startswith(prefix)]
+                marked = [r for r in raw if r.number(wire.IFLA_GROUP) == group or r.alias.startswith(prefix)]
                 if marked:
                     nsids.assign_many([space])
                     found += _complete(rtnl, own, netns, marked, nsids, None)
@@ -161,16 +177,15 @@ def _with_checksums(links: list[Link], space: Netns, own: NetnsId) -> list[Link]
 
 def _raw(netns: NetnsId, body: bytes) -> _Raw:
     _, _, index, flags, _ = wire.IFINFO.unpack_from(body)
-    return _Raw(netns, index, flags, wire.attributes(body, wire.IFINFO.size))
-
-
-def _alias(raw: _Raw) -> str:
-    return wire.string(raw.attributes.get(wire.IFLA_IFALIAS, b""))
+    attributes = wire.attributes(body, wire.IFINFO.size, _WANTED)
+    name, alias = attributes.get(wire.IFLA_IFNAME, b""), attributes.get(wire.IFLA_IFALIAS)
+    return _Raw(netns, index, flags, wire.string(name), wire.string(alias) if alias else "", attributes)
 
 
 def _link(raw: _Raw, addresses: Iterable[tuple[str, bool]], peers: Mapping[int, NetnsId]) -> Link:
     attributes = raw.attributes
-    info = wire.attributes(attributes.get(wire.IFLA_LINKINFO, b""), 0)
+    info = attributes.get(wire.IFLA_LINKINFO, b"")
+    kind = "veth" if info.startswith(_VETH) else wire.string(wire.attributes(info, 0).get(wire.IFLA_INFO_KIND, b""))
     peer_index = raw.number(wire.IFLA_LINK)
     peer_netns = raw.netns if peer_index else None
     if wire.IFLA_LINK_NETNSID in attributes:
@@ -181,15 +196,15 @@ def _link(raw: _Raw, addresses: Iterable[tuple[str, bool]], peers: Mapping[int, 
         netns=raw.netns,
         index=raw.index,
         name=raw.name,
-        kind=wire.string(info.get(wire.IFLA_INFO_KIND, b"")),
+        kind=kind,
         mac=attributes.get(wire.IFLA_ADDRESS, b"").hex(":"),
         mtu=raw.number(wire.IFLA_MTU),
         up=bool(raw.flags & wire.IFF_UP),
-        running=attributes.get(wire.IFLA_OPERSTATE) == bytes((wire.IF_OPER_UP,)),
-        addresses=tuple(address for address, _ in found),
-        tentative=tuple(address for address, tentative in found if tentative),
+        running=attributes.get(wire.IFLA_OPERSTATE) == _UP,
+        addresses=tuple([address for address, _ in found]),
+        tentative=tuple([address for address, tentative in found if tentative]),
         group=raw.number(wire.IFLA_GROUP),
-        alias=_alias(raw),
+        alias=raw.alias,
         peer_index=peer_index,
         peer_netns=peer_netns,
         statistics=Statistics(*_STATISTICS.unpack_from(statistics)) if statistics else None,
@@ -205,7 +220,7 @@ def _addresses(bodies: Iterable[tuple[int, bytes]], found: dict[int, list[tuple[
         if wire.IFA_FLAGS in attributes:
             flags = wire.UINT.unpack(attributes[wire.IFA_FLAGS])[0]
         # Addresses from router advertisements expire; the link-local one is the kernel's own (IFAPROT_KERNEL_LL).
-        own = attributes.get(wire.IFA_PROTO) == bytes((wire.IFAPROT_KERNEL_LL,))
+        own = attributes.get(wire.IFA_PROTO) == _KERNEL_LL
         if packed is None or own or not flags & wire.IFA_F_PERMANENT:
             continue
         host = socket.inet_ntop(family, packed)

@@ -132,11 +132,13 @@ class DesiredState:
 
     def _concerned(self, name: str) -> set[PairId]:
         """The name's own pair, those who name it as their peer, and those who want the same kernel name."""
+        interface = self._valid.get(name)
         pairs = {self.pair_of(name)}
-        pairs.update(PairId.of(name, other) for other in self._referrers.get(name, ()))
-        interface = self.interface(name)
-        if interface and (claim := self.claim(interface)):
-            pairs.update(self.pair_of(other) for other in self.claimants(claim))
+        for other in self._referrers.get(name, ()):
+            if interface is None or other != interface.peer:
+                pairs.add(PairId.of(name, other))
+        if interface and (claim := self.claim(interface)) and len(rivals := self._claims.get(claim, ())) > 1:
+            pairs.update(self.pair_of(other) for other in rivals)
         return pairs
 
     def _withdraw(self, name: str) -> set[PairId]:

@@ -35,18 +35,17 @@ class Blocked(NamedTuple):
 
 def judge(desired: DesiredState, pair: PairId) -> Ready | Awaiting | Blocked:
     """Whether the pair may exist, and if not, what each configured member waits for."""
-    members = desired.members(pair)
     first, second = desired.interface(pair.first), desired.interface(pair.second)
-    if len(members) < 2 or first is None or second is None:
-        return Blocked({name: _alone(desired, name) for name in members})
-    places = desired.place(first), desired.place(second)
-    blocked = [(i, p) for i, p in zip((first, second), places, strict=True) if isinstance(p, Unavailable)]
-    if blocked:
-        return Blocked({name: _unavailable(desired, name, blocked) for name in members})
-    missing = tuple(dict.fromkeys(p.name for p in places if isinstance(p, Creatable)))
-    first_at, second_at = desired.claim(first), desired.claim(second)
-    if missing or first_at is None or second_at is None:
-        return Awaiting(missing)
+    if first is None or second is None or first.peer != second.name or second.peer != first.name:
+        return Blocked({name: _alone(desired, name) for name in desired.members(pair)})
+    members = (first.name, second.name)
+    places = (desired.place(first), desired.place(second))
+    if not (isinstance(places[0], NetnsId) and isinstance(places[1], NetnsId)):
+        blocked = [(i, p) for i, p in zip((first, second), places, strict=True) if isinstance(p, Unavailable)]
+        if blocked:
+            return Blocked({name: _unavailable(desired, name, blocked) for name in members})
+        return Awaiting(tuple(dict.fromkeys(p.name for p in places if isinstance(p, Creatable))))
+    first_at, second_at = (places[0], first.kernel_name), (places[1], second.kernel_name)
     if first_at == second_at:
         text = f"both sides want to be called {first.kernel_name!r} in namespace {first.namespace}; set host_if_name"
         return Blocked({n: condition(desired, n, State.FAILED, Reason.NAME_CONFLICT, text) for n in members})

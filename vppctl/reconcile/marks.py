@@ -8,7 +8,7 @@ which tells the name. The group alone is there after a crash between creation an
 from __future__ import annotations
 
 import zlib
-from typing import NamedTuple
+from functools import lru_cache
 
 from vppctl.reconcile.state import Link
 
@@ -19,25 +19,22 @@ GROUP_BASE = 0x76000000
 """Groups of ours are 0x76000000 to 0x76ffffff: far from the small numbers that people choose, below 2^31."""
 
 
-class Marks(NamedTuple):
+class Marks:
     """The marks of one label."""
 
-    label: str
+    __slots__ = ("group", "label", "prefix")
 
-    @property
-    def group(self) -> int:
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.group = GROUP_BASE | (zlib.crc32(label.encode()) & 0xFFFFFF)
         """The link group of this label."""
-        return GROUP_BASE | (zlib.crc32(self.label.encode()) & 0xFFFFFF)
-
-    @property
-    def prefix(self) -> str:
+        self.prefix = f"vppctl:{label}:"
         """What every alias of this label starts with."""
-        return f"vppctl:{self.label}:"
 
     def alias(self, name: str) -> str:
         """The alias for the link of this interface; a name too long for it is replaced by its digest."""
         alias = self.prefix + name
-        if len(alias.encode()) <= ALIAS_LIMIT:
+        if (len(alias) <= ALIAS_LIMIT and alias.isascii()) or len(alias.encode()) <= ALIAS_LIMIT:
             return alias
         room = ALIAS_LIMIT - 20
         head = f"vppctl:{self.label}".encode()[:room].decode(errors="ignore")
@@ -50,6 +47,7 @@ class Marks(NamedTuple):
         return link.group == self.group
 
 
+@lru_cache(1 << 16)
 def stable_mac(label: str, name: str) -> str:
     """A locally administered unicast address (IEEE 802, bit 1 of the first octet) that stays the same for ever.
 

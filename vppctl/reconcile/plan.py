@@ -264,15 +264,9 @@ def _tied(link: Link, peer: Link) -> bool:
 
 def _settings(pair: PairId, link: Link, end: End) -> Iterator[Setting]:
     """The changes that make an existing link what it should be; addresses that go, go first."""
-    changes = {
-        "up": end.up if end.up != link.up else None,
-        "mac": end.mac if end.mac != link.mac else None,
-        "mtu": end.mtu if end.mtu != link.mtu else None,
-        "group": end.group if end.group != link.group else None,
-        "alias": end.alias if end.alias != link.alias else None,
-    }
     where = (pair, link.netns, link.index, link.name)
-    if any(value is not None for value in changes.values()):
+    wanted = {"up": end.up, "mac": end.mac, "mtu": end.mtu, "group": end.group, "alias": end.alias}
+    if changes := {name: value for name, value in wanted.items() if value != getattr(link, name)}:
         yield SetLink(*where, **changes)  # type: ignore[arg-type]
     if link.checksum not in (None, end.checksum):
         yield SetChecksum(*where, end.checksum)
