@@ -12,7 +12,7 @@ import pytest
 from tests.support.netns import ip, links, wait_until
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
-from vppctl.linux.monitor import KernelEvent, LinkChanged, LinkMonitor, NamespaceGone
+from vppctl.linux.monitor import KernelEvent, LinkChanged, LinkMonitor, LinksChanged, NamespaceGone
 from vppctl.linux.namespaces import start_of
 from vppctl.linux.nsids import NsidTable
 from vppctl.microservices import Microservices
@@ -77,7 +77,7 @@ def test_a_refusal_concerns_one_pair_and_says_what_the_kernel_said() -> None:
     assert "2001:db8::1/64" in failed.message
     assert "'a1'" in failed.message
     news = reconciler.run(1.0)
-    reconciler.enqueue_all()
+    reconciler.backlog.add(reconciler.all_pairs())
     states = {name: c.state for name, c in reconciler.run(60.0).items() if c}
     assert {states[n] for n in ("a0", "b0", "a2", "b2")} == {State.APPLIED}
 
@@ -106,17 +106,18 @@ def test_a_hundred_rounds_leave_no_descriptor_and_no_thread() -> None:
 
 def test_the_monitor_hears_every_namespace_and_its_end() -> None:
     nsids = NsidTable()
-    monitor = LinkMonitor(nsids)
-    reconciler = reconciler_of(nsids)
     events: queue.SimpleQueue[KernelEvent] = queue.SimpleQueue()
-    heard: list[KernelEvent] = []
+    monitor = LinkMonitor(nsids, events.put)
+    reconciler = reconciler_of(nsids)
+    heard: list[object] = []
     stop = threading.Event()
-    thread = threading.Thread(target=monitor.run, args=(stop, events.put))
+    thread = threading.Thread(target=monitor.run, args=(stop,))
     thread.start()
 
     def hears(what: object) -> bool:
         while not events.empty():
-            heard.append(events.get())
+            event = events.get()
+            heard.extend(event.links if isinstance(event, LinksChanged) else [event])
         return what in heard
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from vppctl.cli.legacy import translate
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import InvalidInputError, UsageError
-from vppctl.reconcile.backlog import BACKOFF_FIRST, BACKOFF_LAST, Backlog
+from vppctl.reconcile.backlog import AUDIT, AUDIT_RATE, BACKOFF_FIRST, BACKOFF_LAST, SLICE, Audit, Backlog
 from vppctl.reconcile.mirror import (
     Batch,
     Broken,
@@ -184,6 +185,38 @@ def test_a_store_that_counts_anew_is_listed_whole() -> None:
     assert mirror.feed(Listed(4, (entry("a", 3),))) == Batch(4, (entry("b", 4, None), entry("a", 3)), full=True)
 
 
+def test_what_is_looked_at_again_delays_what_was_put_by_a_slice_at_most() -> None:
+    backlog, put = Backlog(), PairId("x", "y")
+    events = [PairId(f"a{n:03}", f"b{n:03}") for n in range(2 * SLICE + 1)]
+    backlog.soon(events, 0.0, 0.0)
+    backlog.add([put])
+    first = backlog.due(1.0)
+    assert put in first
+    assert len(first) == SLICE + 1
+    assert backlog.wait(1.0) == 0.0
+    assert first | backlog.due(1.0) | backlog.due(1.0) == {*events, put}
+    assert backlog.wait(1.0) is None
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(1, AUDIT), (10, AUDIT), (1000, AUDIT), (5000, 5000 / AUDIT_RATE)])
+def test_an_audit_takes_its_time_and_leaves_nobody_out(count: int, seconds: float) -> None:
+    pairs = {PairId(f"a{n}", f"b{n}") for n in range(count)}
+    audit, now = Audit(0.0), 0.0
+    seen: list[PairId] = []
+    began: list[float] = []
+    while len(began) < 3:
+        now = max(now, audit.due)
+        if audit.begins(now):
+            began.append(now)
+            audit.start(pairs)
+        seen += audit.take(now)
+        assert audit.take(now) == []
+    assert sorted(seen[: 2 * count]) == sorted([*pairs, *pairs])
+    assert began[0] == AUDIT
+    for before, after in itertools.pairwise(began):
+        assert seconds <= after - before < seconds + 2
+
+
 def test_the_backlog_forgets_duplicates_and_comes_back_later_and_later() -> None:
     backlog, pair, other = Backlog(), PairId("a", "b"), PairId("c", "d")
     backlog.add([pair, pair, other])
@@ -205,6 +238,12 @@ def test_the_backlog_forgets_duplicates_and_comes_back_later_and_later() -> None
     assert backlog.retries(pair) == 12
     backlog.succeeded(pair)
     assert (backlog.retries(pair), backlog.wait(now)) == (0, None)
+    backlog.failed(other, now)
+    backlog.soon([other], now, 0.0)
+    backlog.looked_at([other])
+    assert backlog.due(now) == set(), "looked at, and its pause goes on"
+    assert backlog.due(now + BACKOFF_FIRST) == {other}
+    backlog.succeeded(other)
     backlog.soon([pair], now, 0.5)
     backlog.soon([pair], now, 0.1)
     assert backlog.wait(now) == pytest.approx(0.1)

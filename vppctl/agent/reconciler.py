@@ -57,6 +57,7 @@ class Reconciler:
         *,
         adopt: bool = False,
         on_progress: Callable[[], None] = lambda: None,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
         self.desired = DesiredState(Marks(label))
         self.backlog = Backlog()
@@ -69,14 +70,13 @@ class Reconciler:
         """What the last pass did about each pair, in words."""
         self.results: Counter[str] = Counter()
         """Operations carried out so far: how many are `ok`, how many `failed`."""
-        self._on_progress = on_progress
+        self._on_progress, self._on_look = on_progress, on_look
         self.started = False
         """Whether everything was looked at once."""
 
-    def enqueue_all(self) -> None:
-        """Look at everything that is configured or was ever made."""
-        self.backlog.add(self.desired.all_pairs())
-        self.backlog.add(self.desired.pair_of(name) for name in self.memory.places)
+    def all_pairs(self) -> set[PairId]:
+        """Everything that is configured or was ever made."""
+        return self.desired.all_pairs() | {self.desired.pair_of(name) for name in self.memory.places}
 
     def enqueue(self, names: Iterable[str], now: float, delay: float) -> None:
         """Look at the pairs of these names within `delay` seconds."""
@@ -166,6 +166,9 @@ class Reconciler:
     def _look(self, stack: ExitStack, scope: set[PairId], work: _Pass) -> tuple[ObservedState, set[PairId]]:
         """Observe the pairs in scope, and those whose links turn out to be in their way."""
         while True:
+            # What has happened by now, our own changes among it, is seen by the look that follows.
+            self._on_look()
+            self.backlog.looked_at(scope)
             names = {name for pair in scope for name in (pair.first, pair.second)}
             concerned = self._open(stack, names, work)
             observed = observe(work.spaces, self._wanted(names), self.nsids)

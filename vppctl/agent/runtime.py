@@ -23,7 +23,7 @@ from vppctl.agent.status import Publisher
 from vppctl.agent.telling import Teller
 from vppctl.agent.vpp_worker import VppNews, VppWorker
 from vppctl.errors import StoreError
-from vppctl.linux.monitor import LinkChanged, NamespaceGone, Overrun
+from vppctl.linux.monitor import LinksChanged, NamespaceGone, Overrun
 from vppctl.linux.namespaces import start_of
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import read_counters
@@ -31,6 +31,7 @@ from vppctl.linux.watcher import NamespacesChanged
 from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.interface import NamespaceType
 from vppctl.model.keys import Kind, config_prefix
+from vppctl.reconcile.backlog import Audit
 from vppctl.reconcile.mirror import Batch
 from vppctl.reconcile.state import State
 from vppctl.reconcile.vpp import VppConfigured, host_names
@@ -39,8 +40,6 @@ from vppctl.store.settings import open_store
 
 log = logging.getLogger("vppctl.agent")
 
-AUDIT = 60.0
-"""Seconds between full comparisons of the kernel with the configuration, in case an event was missed."""
 DEBOUNCE = 0.02
 """Seconds that kernel events wait for more of their kind: our own changes come back as events, too."""
 STOP_TIMEOUT = 3.0
@@ -57,13 +56,19 @@ class Agent:
         resolver = Resolver(microservices, create=settings.create_namespaces, allowed_dirs=tuple(settings.allowed_dirs))
         self.sources = Sources(microservices)
         self.reconciler = Reconciler(
-            settings.label, resolver, self.nsids, adopt=settings.resync == "adopt", on_progress=self.pulse.beat
+            settings.label,
+            resolver,
+            self.nsids,
+            adopt=settings.resync == "adopt",
+            on_progress=self.pulse.beat,
+            on_look=self._hear_kernel,
         )
         self.teller = Teller(settings.label)
         self.facts = Facts(
             settings.version, settings.label, self.teller.all, self.reconciler.results, lambda: self.pulse.beats
         )
         self.counted = time.monotonic()
+        self.audit = Audit(self.counted)
         self.vpp = VppWorker(settings.label, settings.vpp_socket, self.sources.inbox.put)
         self.vpp_desired: dict[str, VppConfigured] = {}
         self.listed: set[Kind] = set()
@@ -98,17 +103,16 @@ class Agent:
         return 0 if all(r["state"] == State.APPLIED for r in reports) else 1
 
     def _loop(self) -> None:
-        audit = time.monotonic() + AUDIT
         while not self.stopping:
-            self._drain(self._patience(audit))
+            self._drain(self._patience())
             self.pulse.beat(self.teller.summary)
             now = time.monotonic()
             if not self._is_known() or self.stopping or self._wait_for_docker():
                 continue
-            if now >= audit:
+            if self.audit.begins(now):
                 self.reconciler.refresh_namespaces()
-                self.reconciler.enqueue_all()
-                audit = now + AUDIT
+                self.audit.start(self.reconciler.all_pairs())
+            self.reconciler.backlog.add(self.audit.take(now))
             self._reconcile(now)
             if self.reconciler.started and not self.ready:
                 self.ready = self.facts.ready = True
@@ -140,14 +144,14 @@ class Agent:
         except OSError as error:
             log.warning("the counters cannot be read: %s", error.strerror)
 
-    def _patience(self, audit: float) -> float:
+    def _patience(self) -> float:
         """Seconds to wait for the next event."""
         if not self._is_known():
             return self.pulse.interval
         if wait := self._wait_for_docker():
             return wait
         now = time.monotonic()
-        waits = [audit - now, self.pulse.interval]
+        waits = [self.audit.due - now, self.pulse.interval]
         if (due := self.reconciler.backlog.wait(now)) is not None:
             waits.append(due)
         if self.settings.stats_interval:
@@ -183,11 +187,8 @@ class Agent:
                 log.warning("log level is %s now", change_level(step))
             case StoreState():
                 self._store_state(event)
-            case LinkChanged(netns=netns, index=index, name=name):
-                names = reconciler.memory.at(netns, index, name) | set(reconciler.desired.claimants((netns, name)))
-                reconciler.enqueue(names, time.monotonic(), DEBOUNCE)
-                if netns == self.nsids.own:
-                    self.vpp.wake()
+            case LinksChanged():
+                self._hear_kernel()
             case NamespaceGone(netns=netns):
                 reconciler.enqueue(reconciler.memory.leave(netns), time.monotonic(), DEBOUNCE)
                 reconciler.refresh_namespaces()
@@ -196,7 +197,7 @@ class Agent:
                     notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
                     self.ready = False
                 reconciler.refresh_namespaces()
-                reconciler.enqueue_all()
+                reconciler.backlog.add(reconciler.all_pairs())
                 self.vpp.wake()
             case Stop(failed):
                 self.stopping, self.failed = True, self.failed or failed
@@ -207,6 +208,17 @@ class Agent:
                     r for r in reconciler.desired.references() if r.type is NamespaceType.MICROSERVICE_REF_NS
                 ]
                 reconciler.refresh_namespaces(r for r in microservices if labels is None or r.microservice in labels)
+
+    def _hear_kernel(self) -> None:
+        """Note whom the kernel's events are about."""
+        reconciler = self.reconciler
+        names: set[str] = set()
+        for netns, index, name in (changed := self.sources.changed_links()):
+            names |= reconciler.memory.at(netns, index, name)
+            names.update(reconciler.desired.claimants((netns, name)))
+        reconciler.enqueue(names, time.monotonic(), DEBOUNCE)
+        if any(link.netns == self.nsids.own for link in changed):
+            self.vpp.wake()
 
     def _store_state(self, event: StoreState) -> None:
         self.facts.store_up = event.ready

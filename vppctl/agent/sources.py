@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from vppctl.agent.vpp_worker import VppNews, VppWorker
-from vppctl.linux.monitor import LinkChanged, LinkMonitor, NamespaceGone, Overrun
+from vppctl.linux.monitor import KernelEvent, LinkChanged, LinkMonitor, LinksChanged, NamespaceGone, Overrun
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.watcher import NamespacesChanged, NamespaceWatcher
 from vppctl.microservices import Microservices, MicroservicesChanged
@@ -62,7 +62,7 @@ Event = (
     Configuration
     | StoreState
     | VppNews
-    | LinkChanged
+    | LinksChanged
     | NamespaceGone
     | Overrun
     | NamespacesChanged
@@ -96,6 +96,9 @@ class Sources:
         self._watcher = NamespaceWatcher()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._monitor: LinkMonitor | None = None
+        self._changed: set[LinkChanged] = set()
+        self._changing = threading.Lock()
         self._docker_since: float | None = None
         self._vpp: VppWorker | None = None
 
@@ -119,8 +122,27 @@ class Sources:
 
     def follow_kernel(self, nsids: NsidTable) -> None:
         """From now on events of links and namespaces arrive."""
-        self._start("kernel", LinkMonitor(nsids).run, self._stop, self.inbox.put)
+        self._monitor = LinkMonitor(nsids, self._hear)
+        self._start("kernel", self._monitor.run, self._stop)
         self._start("namespaces", self._watcher.run, self._stop, self.inbox.put)
+
+    def changed_links(self) -> set[LinkChanged]:
+        """What the kernel has told of links by now and nobody has taken yet."""
+        if self._monitor:
+            self._monitor.flush()
+        with self._changing:
+            changed, self._changed = self._changed, set()
+        return changed
+
+    def _hear(self, event: KernelEvent) -> None:
+        """Links are collected beside the inbox, where a pass can take them: of an event of theirs one is enough."""
+        if isinstance(event, LinksChanged):
+            with self._changing:
+                news, self._changed = not self._changed, self._changed | event.links
+            if news:
+                self.inbox.put(LinksChanged(frozenset()))
+        else:
+            self.inbox.put(event)
 
     def follow_signals(self) -> None:
         """SIGTERM and SIGINT stop, SIGHUP compares everything, SIGUSR1 logs more and SIGUSR2 less."""

@@ -20,6 +20,8 @@ NETLINK_ADD_MEMBERSHIP, NETLINK_LISTEN_ALL_NSID = 1, 8
 GROUPS = (1, 5, 9, 28)
 """RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_NSID; linux/rtnetlink.h."""
 RECEIVE_BUFFER = 32 << 20
+BATCH = 10_000
+"""Datagrams that are taken before what they say is handed on."""
 PATIENCE_MS = 250
 """How long a stop may go unnoticed."""
 _LINKS = (wire.RTM_NEWLINK, wire.RTM_DELLINK)
@@ -34,6 +36,12 @@ class LinkChanged(NamedTuple):
     name: str
 
 
+class LinksChanged(NamedTuple):
+    """What has happened since the last time, each link once."""
+
+    links: frozenset[LinkChanged]
+
+
 class NamespaceGone(NamedTuple):
     """A namespace has died."""
 
@@ -44,14 +52,15 @@ class Overrun(NamedTuple):
     """Events were lost: look at everything."""
 
 
-KernelEvent = LinkChanged | NamespaceGone | Overrun
+KernelEvent = LinksChanged | NamespaceGone | Overrun
 
 
 class LinkMonitor:
     """Listens from its making on, in the namespace of the thread that makes it."""
 
-    def __init__(self, nsids: NsidTable) -> None:
-        self._nsids = nsids
+    def __init__(self, nsids: NsidTable, deliver: Callable[[KernelEvent], None]) -> None:
+        self._nsids, self._deliver = nsids, deliver
+        self._reading = threading.Lock()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
         force_receive_buffer(self._socket, RECEIVE_BUFFER)
@@ -59,23 +68,36 @@ class LinkMonitor:
         for group in GROUPS:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
-    def run(self, stop: threading.Event, deliver: Callable[[KernelEvent], None]) -> None:
+    def run(self, stop: threading.Event) -> None:
         """Deliver events until `stop` is set; the body of a thread."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         with self._socket:
             while not stop.is_set():
                 if poll.poll(PATIENCE_MS):
-                    self._receive(deliver)
+                    self.flush()
 
-    def _receive(self, deliver: Callable[[KernelEvent], None]) -> None:
+    def flush(self) -> None:
+        """Deliver all that the kernel has told by now; from any thread."""
+        with self._reading:
+            changed: set[LinkChanged] = set()
+            for _ in range(BATCH):
+                if not self._receive(changed):
+                    break
+            if changed:
+                self._deliver(LinksChanged(frozenset(changed)))
+
+    def _receive(self, changed: set[LinkChanged]) -> bool:
+        """Take one datagram; False when there is none."""
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(1 << 16, socket.CMSG_SPACE(4))
+            data, ancillary, _, _ = self._socket.recvmsg(1 << 16, socket.CMSG_SPACE(4), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            deliver(Overrun())
-            return
+            self._deliver(Overrun())
+            return True
         netns: NetnsId | None = self._nsids.own
         for level, kind, value in ancillary:
             if (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID):
@@ -84,17 +106,17 @@ class LinkMonitor:
             if kind == wire.RTM_DELNSID:
                 # Ids of this namespace only; other namespaces number theirs themselves.
                 if netns == self._nsids.own:
-                    self._gone(body, deliver)
+                    self._gone(body)
             elif netns is None:
                 continue
             elif kind in _LINKS:
-                name = wire.attributes(body, wire.IFINFO.size).get(wire.IFLA_IFNAME, b"")
-                deliver(LinkChanged(netns, wire.IFINFO.unpack_from(body)[2], wire.string(name)))
+                changed.add(LinkChanged(netns, wire.IFINFO.unpack_from(body)[2], wire.link_name(body)))
             elif kind in _ADDRESSES:
-                deliver(LinkChanged(netns, wire.IFADDR.unpack_from(body)[4], ""))
+                changed.add(LinkChanged(netns, wire.IFADDR.unpack_from(body)[4], ""))
+        return True
 
-    def _gone(self, body: bytes, deliver: Callable[[KernelEvent], None]) -> None:
+    def _gone(self, body: bytes) -> None:
         value = wire.attributes(body, 4).get(wire.NETNSA_NSID)
         netns = self._nsids.forget(wire.INT.unpack(value)[0]) if value else None
         if netns is not None:
-            deliver(NamespaceGone(netns))
+            self._deliver(NamespaceGone(netns))

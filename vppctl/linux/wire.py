@@ -224,6 +224,14 @@ def attributes(data: bytes, at: int, wanted: frozenset[int] = ALL) -> dict[int, 
     return found
 
 
+def link_name(body: bytes) -> str:
+    """The name in a link message; it is the first attribute (rtnl_fill_ifinfo, net/core/rtnetlink.c)."""
+    length, kind = _ATTRIBUTE.unpack_from(body, IFINFO.size)
+    if kind == IFLA_IFNAME:
+        return string(body[IFINFO.size + 4 : IFINFO.size + length])
+    return string(attributes(body, IFINFO.size).get(IFLA_IFNAME, b""))
+
+
 def string(value: bytes) -> str:
     """A string attribute without its terminating zero; what is no UTF-8 is kept by surrogates."""
     return value.rstrip(b"\0").decode(errors="surrogateescape")
