@@ -36,13 +36,13 @@ def test_what_cannot_be_dumped_is_asked_for_one_by_one(monkeypatch: pytest.Monke
         spaces = {own.id: own}
         expected = observe(spaces, {own.id: names}, nsids)
         marked = observe_marked(spaces, 7, "vppctl:", nsids)
-        counters = read_counters(own.id, nsids)
-        assert (len(expected.links), len(marked), len(counters)) == (2 * COUNT, COUNT, 2 * COUNT)
+        counters = read_counters(own)
+        assert (len(expected.links), len(marked), len(counters)) == (2 * COUNT, COUNT, 2 * COUNT + 1)
         dump = Rtnl._dump
         monkeypatch.setattr(Rtnl, "_dump", lambda self, request: (dump(self, request)[0], True))
         assert observe(spaces, {own.id: names}, nsids) == expected
         assert observe_marked(spaces, 7, "vppctl:", nsids) == marked
-        assert read_counters(own.id, nsids).keys() == counters.keys()
+        assert read_counters(own).keys() == counters.keys()
 
 
 def test_a_kernel_that_cannot_be_asked_ends_no_agent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import logging
 import queue
 import time
 
+from vppctl.agent.counters import Counted, CounterReader
 from vppctl.agent.facts import Facts
 from vppctl.agent.health import Pulse, notify
 from vppctl.agent.intake import configured
@@ -26,7 +27,6 @@ from vppctl.errors import StoreError
 from vppctl.linux.monitor import LinksChanged, NamespaceGone, Overrun
 from vppctl.linux.namespaces import start_of
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.observe import read_counters
 from vppctl.linux.watcher import NamespacesChanged
 from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.interface import NamespaceType
@@ -67,10 +67,13 @@ class Agent:
         self.facts = Facts(
             settings.version, settings.label, self.teller.all, self.reconciler.results, lambda: self.pulse.beats
         )
-        self.counted = time.monotonic()
-        self.audit = Audit(self.counted)
+        interval = 0.0 if settings.once else settings.stats_interval
+        self.counters = CounterReader(resolver, interval, self.sources.inbox.put)
+        self.audit = Audit(time.monotonic())
         self.vpp = VppWorker(settings.label, settings.vpp_socket, self.sources.inbox.put)
         self.vpp_desired: dict[str, VppConfigured] = {}
+        self.generation = -1
+        """Of the references that are followed."""
         self.listed: set[Kind] = set()
         """The kinds whose configuration is known in full."""
         self.ready = False
@@ -117,7 +120,8 @@ class Agent:
             if self.reconciler.started and not self.ready:
                 self.ready = self.facts.ready = True
                 notify("READY=1")
-            self._count(now)
+            if now >= self.counters.due:
+                self.counters.begin(self.reconciler.desired.references(), self.reconciler.memory.links())
             if self.settings.once:
                 if self.vpp_desired:
                     self.vpp.look()
@@ -132,18 +136,6 @@ class Agent:
         """Seconds that the first pass is still put off."""
         return 0.0 if self.ready else self.sources.docker_wait()
 
-    def _count(self, now: float) -> None:
-        """Read the counters when it is time."""
-        if self.settings.once or not self.settings.stats_interval or now < self.counted + self.settings.stats_interval:
-            return
-        self.counted = now
-        try:
-            for netns, names in self.reconciler.memory.links().items():
-                counters = read_counters(netns, self.nsids)
-                self.teller.count({names[index]: counters[index] for index in names.keys() & counters.keys()})
-        except OSError as error:
-            log.warning("the counters cannot be read: %s", error.strerror)
-
     def _patience(self) -> float:
         """Seconds to wait for the next event."""
         if not self._is_known():
@@ -151,11 +143,9 @@ class Agent:
         if wait := self._wait_for_docker():
             return wait
         now = time.monotonic()
-        waits = [self.audit.due - now, self.pulse.interval]
+        waits = [self.audit.due - now, self.counters.due - now, self.pulse.interval]
         if (due := self.reconciler.backlog.wait(now)) is not None:
             waits.append(due)
-        if self.settings.stats_interval:
-            waits.append(self.counted + self.settings.stats_interval - now)
         return max(0.0, min(waits))
 
     def _drain(self, patience: float) -> None:
@@ -183,6 +173,8 @@ class Agent:
                 self._configure(kind, batch)
             case VppNews():
                 self.teller.vpp(event)
+            case Counted(counters):
+                self.teller.count(counters)
             case Verbosity(step):
                 log.warning("log level is %s now", change_level(step))
             case StoreState():
@@ -246,7 +238,8 @@ class Agent:
         if kind is Kind.VPP:
             self.reconciler.backlog.add(self.reconciler.desired.serve(host_names(self.vpp_desired)))
             self.vpp.configure(self.vpp_desired)
-        else:
+        elif self.generation != self.reconciler.desired.generation:
+            self.generation = self.reconciler.desired.generation
             self.sources.follow_references(self.reconciler.desired.references())
 
     def _forget(self, kind: Kind, name: str) -> None:

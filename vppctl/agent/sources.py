@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import NamedTuple
 
+from vppctl.agent.counters import Counted
 from vppctl.agent.vpp_worker import VppNews, VppWorker
 from vppctl.linux.monitor import KernelEvent, LinkChanged, LinkMonitor, LinksChanged, NamespaceGone, Overrun
 from vppctl.linux.nsids import NsidTable
@@ -60,6 +61,7 @@ class Configuration(NamedTuple):
 
 Event = (
     Configuration
+    | Counted
     | StoreState
     | VppNews
     | LinksChanged

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from vppctl.errors import StoreError
@@ -146,8 +147,8 @@ class Publisher:
 
     def __init__(self, open_store: Callable[[], Store], label: str, version: str) -> None:
         self._open, self._label, self._version = open_store, label, version
-        self._known: dict[str, bytes] = {}
-        self._news: dict[str, bytes | None] = {}
+        self._known: dict[str, Report] = {}
+        self._news: dict[str, Report | None] = {}
         self._wake = threading.Condition()
         self._closing = False
         self._started = self._changed = int(time.time())
@@ -158,11 +159,10 @@ class Publisher:
         self._thread.start()
 
     def offer(self, key: str, content: Report | None) -> None:
-        """Publish this report under its status key, or with None that there is none any more."""
-        value = None if content is None else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        """Publish this report, which nobody changes any more, under its key; with None that there is none any more."""
         with self._wake:
-            if self._known.get(key) != value or key in self._news or value is None:
-                self._news[key] = value
+            if content is None or key in self._news or self._known.get(key) != content:
+                self._news[key] = content
                 self._changed = int(time.time())
                 self._wake.notify()
 
@@ -214,12 +214,13 @@ class Publisher:
     def _commit(self, store: Store, lease: Lease, *, alive: bool = False) -> None:
         while True:
             with self._wake:
-                keys = list(self._news)[: BATCH - 1]
+                keys = list(islice(self._news, BATCH - 1))
                 batch = {key: self._news.pop(key) for key in keys}
             if not batch and not alive:
                 return
             operations: list[Operation] = [
-                Delete(key) if value is None else Put(key, value, lease.id) for key, value in batch.items()
+                Delete(key) if content is None else Put(key, _encode(content), lease.id)
+                for key, content in batch.items()
             ]
             operations.append(Put(agent_key(self._label), self._life_sign(), lease.id))
             alive = False
@@ -229,21 +230,24 @@ class Publisher:
                 with self._wake:
                     self._news = {**batch, **self._news}
                 raise
-            for key, value in batch.items():
-                if value is None:
+            for key, content in batch.items():
+                if content is None:
                     self._known.pop(key, None)
                 else:
-                    self._known[key] = value
+                    self._known[key] = content
 
     def _life_sign(self) -> bytes:
         """As ligato's agents write it (status.proto): state 1 is OK, times are Unix seconds."""
-        return json.dumps(
+        return _encode(
             {
                 "build_version": self._version,
                 "state": 1,
                 "start_time": self._started,
                 "last_change": self._changed,
                 "last_update": int(time.time()),
-            },
-            separators=(",", ":"),
-        ).encode()
+            }
+        )
+
+
+def _encode(content: Report) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

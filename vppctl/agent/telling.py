@@ -26,6 +26,7 @@ class Teller:
         self.reports = Reports()
         self.publisher: Publisher | None = None
         self._history: dict[str, deque[dict[str, Any]]] = {}
+        self._counters: dict[str, Statistics] = {}
 
     def linux(
         self,
@@ -46,6 +47,8 @@ class Teller:
         key = status_key(self.label, name, kind)
         self.reports.current.pop(key, None)
         self._history.pop(key, None)
+        if kind is Kind.LINUX:
+            self._counters.pop(name, None)
         if self.publisher:
             self.publisher.offer(key, None)
 
@@ -62,10 +65,14 @@ class Teller:
     def count(self, counters: Mapping[str, Statistics]) -> None:
         """The counters of these interfaces of Linux were read."""
         for name, statistics in counters.items():
+            if self._counters.get(name) == statistics:
+                continue
+            self._counters[name] = statistics
             key = status_key(self.label, name, Kind.LINUX)
             content = self.reports.current.get(key)
-            if content is not None and content["if_index"] and content["statistics"] != statistics._asdict():
-                content["statistics"] = statistics._asdict()
+            if content is not None and content["if_index"]:
+                # A new one: whoever publishes may be reading the old one.
+                self.reports.current[key] = content = {**content, "statistics": statistics._asdict()}
                 if self.publisher:
                     self.publisher.offer(key, content)
 

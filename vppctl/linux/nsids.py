@@ -6,12 +6,15 @@ An id does not pin its namespace. The kernel chooses it, and takes it back when 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns, open_own
 from vppctl.linux.rtnl import Rtnl
 from vppctl.reconcile.state import NetnsId
+
+FEW = 8
+"""Up to so many namespaces are asked for one by one: a busy one knows thousands."""
 
 
 class NsidTable:
@@ -58,12 +61,21 @@ class NsidTable:
                 self._nsids.pop(netns, None)
             return netns
 
-    def seen_from(self, netns: NetnsId, rtnl: Rtnl) -> dict[int, NetnsId]:
-        """The ids that another namespace uses for its peers' namespaces; `rtnl` is open in the agent's own."""
+    def seen_from(self, netns: NetnsId, rtnl: Rtnl, others: Collection[NetnsId]) -> dict[int, NetnsId]:
+        """The ids that another namespace has for at least these `others`; `rtnl` is open in the agent's own."""
         target = self.nsid(netns)
         if target is None:
             return {}
         found = {}
+        if len(others) <= FEW:
+            asked = [(other, nsid) for other in others if (nsid := self.nsid(other)) is not None]
+            answers = rtnl.batch([wire.get_nsid_in(target, nsid) for _, nsid in asked])
+            for (other, _), answer in zip(asked, answers, strict=True):
+                for _, body in answer.bodies or ():
+                    nsid = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
+                    if nsid >= 0:
+                        found[nsid] = other
+            return found
         for _, body in rtnl.dump(wire.dump_nsids(target)):
             attributes = wire.attributes(body, 4)
             here = attributes.get(wire.NETNSA_CURRENT_NSID)

@@ -6,7 +6,7 @@ import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from vppctl.linux import wire
@@ -16,8 +16,8 @@ from vppctl.linux.offload import read_checksums
 from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import Link, NetnsId, ObservedState, Statistics
 
-BY_NAME = 16
-"""Up to so many links of a namespace are asked for one by one; beyond, one dump is cheaper."""
+BY_NAME = 128
+"""Up to so many links of a namespace are asked for one by one, each for the price of three in a dump of all."""
 _STATISTICS = struct.Struct("=8Q")
 """The first fields of struct rtnl_link_stats64, in the order of `Statistics`."""
 
@@ -37,6 +37,8 @@ _WANTED = frozenset(
         wire.IFLA_LINK_NETNSID,
     }
 )
+_DEAD = (errno.EINVAL, errno.ENODEV, errno.ENONET)
+"""What the kernel says of a namespace's id when the namespace is no more."""
 _UP = bytes((wire.IF_OPER_UP,))
 _KERNEL_LL = bytes((wire.IFAPROT_KERNEL_LL,))
 
@@ -65,18 +67,19 @@ def observe(
     """
     links: list[Link] = []
     with Rtnl() as own:
+        peers = _Peers(nsids, own, {*wanted, nsids.own})
         for netns, names in wanted.items():
             space = spaces.get(netns)
             nsid = nsids.nsid(netns)
             if space is not None:
                 with Rtnl(space) as rtnl:
-                    links += _with_checksums(_read(rtnl, own, netns, names, nsids), space, nsids.own)
+                    links += _with_checksums(_read(rtnl, peers, netns, names), space, nsids.own)
             elif nsid is not None:
                 try:
-                    links += _read(own, own, netns, names, nsids, nsid)
+                    links += _read(own, peers, netns, names, nsid)
                 except OSError as error:
                     # It died between the last event and now.
-                    if error.errno not in (errno.EINVAL, errno.ENODEV, errno.ENONET):
+                    if error.errno not in _DEAD:
                         raise
     return ObservedState.of(links)
 
@@ -85,36 +88,44 @@ def observe_marked(spaces: Mapping[NetnsId, Netns], group: int, prefix: str, nsi
     """The VETHs that are in `group` or whose alias starts with `prefix`, in any of these namespaces."""
     found: list[Link] = []
     with Rtnl() as own:
+        peers = _Peers(nsids, own, spaces.keys())
         for netns, space in spaces.items():
             with Rtnl(space) as rtnl:
                 raw = [_raw(netns, body) for body in _all_links(rtnl, wire.dump_links(kind="veth"))]
                 marked = [r for r in raw if r.number(wire.IFLA_GROUP) == group or r.alias.startswith(prefix)]
                 if marked:
                     nsids.assign_many([space])
-                    found += _complete(rtnl, own, netns, marked, nsids, None)
+                    found += _complete(rtnl, peers, netns, marked, None)
     return found
 
 
-def read_counters(netns: NetnsId, nsids: NsidTable) -> dict[int, Statistics]:
-    """The counters of all VETHs of a namespace, by index: one dump; of a namespace that has died, none."""
-    nsid = nsids.nsid(netns)
-    found: dict[int, Statistics] = {}
-    if nsid is None:
-        return found
-    try:
-        with Rtnl() as own:
-            for body in _all_links(own, wire.dump_links(kind="veth", nsid=nsid), nsid):
-                raw = _raw(netns, body)
-                if statistics := raw.attributes.get(wire.IFLA_STATS64):
-                    found[raw.index] = Statistics(*_STATISTICS.unpack_from(statistics))
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENODEV, errno.ENONET):
-            raise
-    return found
+def read_counters(space: Netns) -> dict[int, Statistics]:
+    """The counters of all links of a namespace, by index. Raises OSError."""
+    at = wire.IFSTATS.size + 4
+    with Rtnl(space) as rtnl:
+        try:
+            bodies = rtnl.dump(wire.dump_counters())
+        except DumpInterruptedError as error:
+            # Of each link the newest: none depends on another.
+            bodies = error.bodies
+    return {wire.IFSTATS.unpack_from(body)[1]: Statistics(*_STATISTICS.unpack_from(body, at)) for _, body in bodies}
+
+
+class _Peers(NamedTuple):
+    """Finds the namespaces of peers."""
+
+    nsids: NsidTable
+    own: Rtnl
+    """A socket in the agent's own namespace."""
+    others: Collection[NetnsId]
+    """Where peers may be that are of interest."""
+
+    def seen_from(self, netns: NetnsId) -> dict[int, NetnsId]:
+        return self.nsids.seen_from(netns, self.own, self.others)
 
 
 def _read(
-    rtnl: Rtnl, own: Rtnl, netns: NetnsId, names: frozenset[str] | None, nsids: NsidTable, nsid: int | None = None
+    rtnl: Rtnl, peers: _Peers, netns: NetnsId, names: frozenset[str] | None, nsid: int | None = None
 ) -> list[Link]:
     if names is not None and len(names) <= BY_NAME:
         raw = [_raw(netns, body) for body in _each_link(rtnl, names, nsid)]
@@ -122,7 +133,7 @@ def _read(
         raw = [_raw(netns, body) for body in _all_links(rtnl, wire.dump_links(nsid=nsid), nsid)]
         if names is not None:
             raw = [link for link in raw if link.name in names]
-    return _complete(rtnl, own, netns, raw, nsids, nsid)
+    return _complete(rtnl, peers, netns, raw, nsid)
 
 
 def _each_link(rtnl: Rtnl, which: Iterable[str | int], nsid: int | None) -> list[bytes]:
@@ -140,10 +151,10 @@ def _all_links(rtnl: Rtnl, request: bytes, nsid: int | None = None) -> list[byte
         return _each_link(rtnl, sorted(indexes), nsid)
 
 
-def _complete(rtnl: Rtnl, own: Rtnl, netns: NetnsId, raw: list[_Raw], nsids: NsidTable, nsid: int | None) -> list[Link]:
+def _complete(rtnl: Rtnl, peers: _Peers, netns: NetnsId, raw: list[_Raw], nsid: int | None) -> list[Link]:
     addresses = _all_addresses(rtnl, [link.index for link in raw], nsid)
-    peers = nsids.seen_from(netns, own) if any(wire.IFLA_LINK_NETNSID in r.attributes for r in raw) else {}
-    return [_link(r, addresses.get(r.index, ()), peers) for r in raw]
+    known = peers.seen_from(netns) if any(wire.IFLA_LINK_NETNSID in r.attributes for r in raw) else {}
+    return [_link(r, addresses.get(r.index, ()), known) for r in raw]
 
 
 def _all_addresses(rtnl: Rtnl, indexes: Sequence[int], nsid: int | None) -> dict[int, list[tuple[str, bool]]]:

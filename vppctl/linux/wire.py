@@ -21,6 +21,7 @@ NLMSGERR_ATTR_MSG = 1
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWNSID, RTM_DELNSID, RTM_GETNSID = 88, 89, 90
+RTM_GETSTATS = 94
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
 IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64 = 16, 18, 20, 23
@@ -28,6 +29,7 @@ IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = 27, 28, 29
 IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID = 37, 46
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+IFLA_STATS_LINK_64 = 1
 VETH_INFO_PEER = 1
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 IF_OPER_UP = 6
@@ -47,6 +49,7 @@ ALL = frozenset(range(256))
 HEADER = struct.Struct("=IHHII")
 IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
+IFSTATS = struct.Struct("=BxxxII")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=HHI")
 UINT = struct.Struct("=I")
@@ -136,6 +139,11 @@ def set_link(
     return message(RTM_SETLINK, 0, body)
 
 
+def dump_counters() -> bytes:
+    """RTM_GETSTATS of all links here: struct if_stats_msg and IFLA_STATS_LINK_64 alone (linux/if_link.h)."""
+    return message(RTM_GETSTATS, NLM_F_DUMP, IFSTATS.pack(0, 0, 1 << (IFLA_STATS_LINK_64 - 1)))
+
+
 def delete_link(index: int, nsid: int | None = None) -> bytes:
     """RTM_DELLINK of one link, here or in the namespace that has this id here."""
     target = b"" if nsid is None else i32(IFLA_TARGET_NETNSID, nsid)
@@ -191,6 +199,11 @@ def new_nsid(fd: int) -> bytes:
 def get_nsid(fd: int) -> bytes:
     """RTM_GETNSID: the id that the namespace behind `fd` has in this namespace."""
     return message(RTM_GETNSID, 0, b"\0\0\0\0" + u32(NETNSA_FD, fd))
+
+
+def get_nsid_in(target: int, nsid: int) -> bytes:
+    """RTM_GETNSID: the id that the namespace with the id `nsid` here has in the one with the id `target` here."""
+    return message(RTM_GETNSID, 0, b"\0\0\0\0" + i32(NETNSA_NSID, nsid) + i32(NETNSA_TARGET_NSID, target))
 
 
 def dump_nsids(target: int) -> bytes:

@@ -27,6 +27,8 @@ class DesiredState:
     served: set[str] = field(default_factory=set)
     """Kernel names in the agent's own namespace that AF_PACKET interfaces of VPP are attached to."""
     resolutions: dict[NamespaceRef, Resolution] = field(default_factory=dict)
+    generation: int = 0
+    """Grows whenever the references in use become others."""
     _referrers: dict[str, set[str]] = field(default_factory=dict)
     _users: dict[NamespaceRef, set[str]] = field(default_factory=dict)
     _claims: dict[tuple[NetnsId, str], set[str]] = field(default_factory=dict)
@@ -152,12 +154,16 @@ class DesiredState:
             _discard(self._users, interface.namespace, name)
             if interface.namespace not in self._users:
                 self.resolutions.pop(interface.namespace, None)
+                self.generation += 1
         return concerned
 
     def _enter(self, interface: Interface) -> None:
         self._valid[interface.name] = interface
         self._referrers.setdefault(interface.peer, set()).add(interface.name)
-        self._users.setdefault(interface.namespace, set()).add(interface.name)
+        if interface.namespace not in self._users:
+            self._users[interface.namespace] = set()
+            self.generation += 1
+        self._users[interface.namespace].add(interface.name)
         self._lay_claim(interface)
 
     def _lay_claim(self, interface: Interface) -> None:

@@ -1,0 +1,57 @@
+"""Reads the counters of the agent's links beside the deciding thread, which ten thousand namespaces would hold up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from vppctl.agent.resolver import Resolver
+from vppctl.linux.namespaces import Netns
+from vppctl.linux.observe import read_counters
+from vppctl.model.interface import NamespaceRef
+from vppctl.reconcile.state import NetnsId, Statistics
+
+log = logging.getLogger("vppctl.agent")
+
+SHARE = 0.01
+"""Of the time at most so much is spent on reading: with very many namespaces it is done less often."""
+
+
+class Counted(NamedTuple):
+    """What has been counted by now, by interface name."""
+
+    counters: Mapping[str, Statistics]
+
+
+class CounterReader:
+    """One reading at a time."""
+
+    def __init__(self, resolver: Resolver, interval: float, deliver: Callable[[Counted], None]) -> None:
+        self._resolver, self._interval, self._deliver = resolver, interval, deliver
+        self.due = time.monotonic() + interval if interval else float("inf")
+        """When the next reading is to begin (time.monotonic)."""
+
+    def begin(self, references: Iterable[NamespaceRef], names: dict[NetnsId, dict[int, str]]) -> None:
+        """Read the counters of these links, given by namespace and index, in a thread of its own."""
+        self.due = float("inf")
+        threading.Thread(target=self._read, args=(list(references), names), name="counters", daemon=True).start()
+
+    def _read(self, references: list[NamespaceRef], names: dict[NetnsId, dict[int, str]]) -> None:
+        started = time.monotonic()
+        found: dict[str, Statistics] = {}
+        try:
+            for reference in references:
+                space = self._resolver.open(reference)
+                if isinstance(space, Netns):
+                    with space:
+                        if own := names.pop(space.id, None):
+                            counters = read_counters(space)
+                            found.update((own[index], counters[index]) for index in own.keys() & counters.keys())
+        except OSError as error:
+            log.warning("counters cannot be read: %s", error.strerror)
+        self._deliver(Counted(found))
+        now = time.monotonic()
+        self.due = max(started + self._interval, now + (now - started) / SHARE)
