@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -31,7 +32,8 @@ class CounterReader:
 
     def __init__(self, resolver: Resolver, interval: float, deliver: Callable[[Counted], None]) -> None:
         self._resolver, self._interval, self._deliver = resolver, interval, deliver
-        self.due = time.monotonic() + interval if interval else float("inf")
+        # Agents that were started together do not all speak at once.
+        self.due = time.monotonic() + random.uniform(0.5, 1.0) * interval if interval else float("inf")
         """When the next reading is to begin (time.monotonic)."""
 
     def begin(self, references: Iterable[NamespaceRef], names: dict[NetnsId, dict[int, str]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import threading
 import time
 from collections import Counter
@@ -30,7 +31,8 @@ log = logging.getLogger("vppctl.agent.status")
 LEASE_TTL = 15
 """Seconds after the agent's death until its states vanish."""
 REFRESH = 5.0
-"""Seconds between refreshes of the lease: two may fail."""
+"""Seconds between refreshes of the lease, at most: two may fail. By chance up to a fifth less, so that agents that were
+started together do not all refresh at once."""
 BACKOFF_LAST = 5.0
 """Seconds between attempts while the store is away, at most."""
 TOLD = 50
@@ -182,7 +184,7 @@ class Publisher:
                 failures += 1
                 if failures == 1:
                     log.warning("cannot publish states: %s", error)
-                self._pause(min(BACKOFF_LAST, 0.2 * 2.0 ** min(failures, 10)))
+                self._pause(min(BACKOFF_LAST, 0.2 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.5))
             else:
                 failures = 0
 
@@ -194,14 +196,14 @@ class Publisher:
             with self._wake:
                 self._news = {**self._known, **self._news}
                 self._known = {}
-            refreshed = time.monotonic()
+            due = _next_refresh()
             self._commit(store, lease, alive=True)
             while not self._closing:
-                self._pause(refreshed + REFRESH - time.monotonic(), until_news=True)
-                if time.monotonic() - refreshed >= REFRESH:
+                self._pause(due - time.monotonic(), until_news=True)
+                if time.monotonic() >= due:
                     if not lease.refresh():
                         return
-                    refreshed = time.monotonic()
+                    due = _next_refresh()
                 self._commit(store, lease)
             lease.revoke()
         finally:
@@ -247,6 +249,10 @@ class Publisher:
                 "last_update": int(time.time()),
             }
         )
+
+
+def _next_refresh() -> float:
+    return time.monotonic() + REFRESH * random.uniform(0.8, 1.0)
 
 
 def _encode(content: Report) -> bytes:

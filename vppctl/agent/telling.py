@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from vppctl.agent.status import Publisher, Report, Reports, report, rfc3339, vpp_report
@@ -16,6 +18,9 @@ from vppctl.reconcile.vpp import VppCondition
 
 HISTORY = 10
 """Transactions that are kept of each interface."""
+COUNTERS_A_SECOND = 20
+"""Reports that are published anew in a second because of their counters alone. Ten thousand hosts share one store, and
+an agent with ten thousand interfaces has one, too; probes read the newest ones from the agent itself (--http)."""
 
 
 class Teller:
@@ -27,6 +32,9 @@ class Teller:
         self.publisher: Publisher | None = None
         self._history: dict[str, deque[dict[str, Any]]] = {}
         self._counters: dict[str, Statistics] = {}
+        self._counted = 0.0
+        self._unpublished: dict[str, None] = {}
+        """Keys of reports whose counters have changed since they were published, those that wait longest first."""
 
     def linux(
         self,
@@ -47,6 +55,7 @@ class Teller:
         key = status_key(self.label, name, kind)
         self.reports.current.pop(key, None)
         self._history.pop(key, None)
+        self._unpublished.pop(key, None)
         if kind is Kind.LINUX:
             self._counters.pop(name, None)
         if self.publisher:
@@ -63,7 +72,10 @@ class Teller:
         self.reports.tell()
 
     def count(self, counters: Mapping[str, Statistics]) -> None:
-        """The counters of these interfaces of Linux were read."""
+        """The counters of these interfaces of Linux were read; what has waited longest is published first."""
+        now = time.monotonic()
+        room = int((now - self._counted) * COUNTERS_A_SECOND)
+        self._counted = now
         for name, statistics in counters.items():
             if self._counters.get(name) == statistics:
                 continue
@@ -72,9 +84,13 @@ class Teller:
             content = self.reports.current.get(key)
             if content is not None and content["if_index"]:
                 # A new one: whoever publishes may be reading the old one.
-                self.reports.current[key] = content = {**content, "statistics": statistics._asdict()}
-                if self.publisher:
-                    self.publisher.offer(key, content)
+                self.reports.current[key] = {**content, "statistics": statistics._asdict()}
+                self._unpublished[key] = None
+        for key in list(islice(self._unpublished, room)):
+            del self._unpublished[key]
+            content = self.reports.current.get(key)
+            if content is not None and self.publisher:
+                self.publisher.offer(key, content)
 
     def all(self, kind: Kind) -> list[Report]:
         """The newest reports of this kind; from any thread."""
@@ -100,6 +116,7 @@ class Teller:
         if operations or before is None or before["last_change"] != content["last_change"]:
             self._remember(key, content, operations, seconds)
         content["history"] = list(self._history[key])
+        self._unpublished.pop(key, None)
         if self.publisher:
             self.publisher.offer(key, content)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 
@@ -40,7 +41,8 @@ def follow(
 
     while not stop.is_set():
         request = mirror.request()
-        if request.delay and stop.wait(request.delay):
+        # Ten thousand agents that have lost one store do not come back in step.
+        if request.delay and stop.wait(request.delay * random.uniform(0.5, 1.5)):
             return
         try:
             match request:
