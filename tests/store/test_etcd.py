@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -219,3 +220,12 @@ def test_tls_with_client_certificates(certificates: Path) -> None:
             opened.close()
     with pytest.raises(StoreError, match="cannot be read"):
         open_store(settings(server, secure=True, cacert="/nonexistent.pem"))
+
+
+def test_the_stubs_are_loaded_without_the_client_and_whoever_wants_it_still_gets_it() -> None:
+    program = (
+        "import sys; from vppctl.store.etcd import etcdrpc; print('etcd3.client' in sys.modules);"
+        "import etcd3; print(hasattr(etcd3, 'MultiEndpointEtcd3Client'), etcd3.etcdrpc is etcdrpc)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\nTrue True\n"

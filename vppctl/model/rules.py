@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
 import re
 from collections.abc import Sequence
@@ -114,6 +113,9 @@ def _address(value: str) -> tuple[str, str]:
     """What is wrong with an `address/prefix`, and its canonical spelling."""
     if _PLAIN_ADDRESS.fullmatch(value):
         return "", value
+    # Seldom needed, as most addresses are plain, and a tenth of what this package takes to load.
+    import ipaddress
+
     host, slash, prefix = value.partition("/")
     try:
         address = ipaddress.IPv6Address(host) if ":" in host else ipaddress.IPv4Address(host)

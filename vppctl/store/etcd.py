@@ -15,7 +15,6 @@ from typing import Any
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc  # noqa: TID253 - the owner of this import
-from etcd3 import etcdrpc  # noqa: TID253 - the owner of this import
 
 from vppctl.errors import ConflictError, StoreError
 from vppctl.store.base import (
@@ -28,6 +27,7 @@ from vppctl.store.base import (
     Put,
     Watch,
 )
+from vppctl.store.etcd_stubs import etcdrpc
 from vppctl.store.settings import StoreSettings
 
 MAX_OPERATIONS = 128

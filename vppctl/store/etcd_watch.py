@@ -8,11 +8,11 @@ import time
 from typing import Any
 
 import grpc  # noqa: TID253 - an owner of this import
-from etcd3 import etcdrpc  # noqa: TID253 - an owner of this import
 
 from vppctl.errors import StoreError
 from vppctl.store.base import Changed, Compacted, Entry, Progress
 from vppctl.store.etcd import EtcdStore, range_end
+from vppctl.store.etcd_stubs import etcdrpc
 
 SILENCE = 10.0
 """Seconds without a word after which a watch asks whether the server is alive."""
