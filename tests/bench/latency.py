@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from tests.bench.pairs import Document, addressed, agent, interfaces, wait_for, wipe, write
+from tests.bench.pairs import Document, addressed, agent, interfaces, tentative, wait_for, wipe, write
 from tests.bench.scale import BOTH, forget
 from tests.bench.timing import VPPCTL, Result, quantile, quiet
 from tests.support.etcd import Etcd
@@ -66,6 +66,7 @@ def busy_agent(count: int, folder: Path, etcd: Etcd) -> Iterator[Store]:
         with agent():
             wait_for(count, addressed, BOTH)
             quiet(VPPCTL, "wait", "a0", f"b{count - 1}", "--for", "applied", "--timeout", "120s")
+            wait_for(0, tentative, BOTH)
             yield store
     finally:
         store.close()

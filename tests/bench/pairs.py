@@ -103,6 +103,11 @@ def addressed(space: str) -> int:
     return _count(space, "if_inet6", lambda line: line.split()[3] == "00")
 
 
+def tentative(space: str) -> int:
+    """Addresses whose duplicate address detection is not finished (IFA_F_TENTATIVE, linux/if_addr.h)."""
+    return _count(space, "if_inet6", lambda line: bool(int(line.split()[4], 16) & 0x40))
+
+
 def _count(space: str, file: str, fits: Callable[[str], bool]) -> int:
     try:
         with entered(space), open(f"/proc/thread-self/net/{file}") as lines:

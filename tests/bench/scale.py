@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.pairs import Batches, addressed, agent, interfaces, veths, wait_for, wipe, write
+from tests.bench.pairs import Batches, addressed, agent, interfaces, tentative, veths, wait_for, wipe, write
 from tests.bench.timing import VPPCTL, Result, in_turn, quiet, timed
 from tests.support.netns import entered, ip
 
@@ -192,7 +192,7 @@ def forget() -> None:
     subprocess.run(["etcdctl", "del", "/vnf-agent/", "--prefix"], check=True, stdout=subprocess.DEVNULL)
 
 
-def settled(process: subprocess.Popen[bytes], seconds: float) -> float:
+def used(process: subprocess.Popen[bytes], seconds: float) -> float:
     """The share of a core that a process uses over so many seconds."""
     before = cpu_seconds(process.pid)
     time.sleep(seconds)
@@ -218,8 +218,10 @@ def rest(count: int, _runs: int, folder: Path) -> list[Result]:
     with agent() as process:
         wait_for(count, addressed, BOTH)
         quiet(VPPCTL, "wait", "a0", f"b{count - 1}", "--for", "applied", "--timeout", "120s")
-        settled(process, 15)
-        share = settled(process, 130)
+        # The kernel is busy with duplicate address detection for a while, and tells of each.
+        wait_for(0, tentative, BOTH)
+        used(process, 15)
+        share = used(process, 130)
         now, most = memory(process)
     print(json.dumps({"rss": round(now, 1), "hwm": round(most, 1)}), file=sys.stderr)
     forget()
