@@ -28,3 +28,10 @@ def vppctl(tmp_path: Path) -> Vppctl:
 def on_etcd(tmp_path: Path, etcd: Etcd) -> Vppctl:
     """The command line on a real etcd."""
     return Vppctl({"ETCDCTL_ENDPOINTS": etcd.endpoint, "ETCDCTL_API": "3"}, tmp_path)
+
+
+@pytest.fixture(params=["embedded", pytest.param("etcd", marks=pytest.mark.etcd)])
+def either(request: pytest.FixtureRequest) -> Vppctl:
+    """The command line on each kind of store in turn."""
+    found: Vppctl = request.getfixturevalue({"embedded": "vppctl", "etcd": "on_etcd"}[request.param])
+    return found

@@ -41,6 +41,8 @@ def test_it_waits_for_the_container_and_follows_it_through_its_life(vppctl: Vppc
         described = vppctl("describe", "a")
         assert f"server, id {container.id}, PID {pid(container)}\n" in described
         assert "microservice:web" in described
+        inode = os.stat(f"/proc/{pid(container)}/ns/net").st_ino
+        assert f"net:[{inode}], /proc/{pid(container)}/ns/net, process started 2" in described
         before = pid(container)
 
         container.restart(timeout=0)

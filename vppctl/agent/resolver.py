@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from vppctl.linux.namespaces import Netns, of_process, resolve
+import os
+import time
+
+from vppctl.agent.status import Report, rfc3339
+from vppctl.linux.namespaces import RUN_NETNS, Netns, of_process, resolve, start_of
 from vppctl.microservices import Container, Microservices
 from vppctl.model.interface import NamespaceRef, NamespaceType
-from vppctl.reconcile.state import Creatable, Reason, Unavailable
+from vppctl.reconcile.state import Creatable, NetnsId, Reason, Resolution, Unavailable
 
 
 class Resolver:
@@ -21,7 +25,23 @@ class Resolver:
             return self._of_microservice(reference)
         return resolve(reference, create=self._create, extra_dirs=self._allowed_dirs)
 
-    def container(self, reference: NamespaceRef) -> Container | None:
+    def told(self, reference: NamespaceRef, place: Resolution) -> Report:
+        """What is published about where a reference leads: the namespace as the kernel names it, and the way there."""
+        content: Report = {}
+        pid, path = reference.pid, reference.filepath
+        if reference.type is NamespaceType.NAMED_NS and reference.name:
+            path = f"{RUN_NETNS}/{reference.name}"
+        if container := self._container(reference):
+            content["container"] = {"name": container.name, "id": container.id, "pid": container.pid}
+            pid = container.pid
+        if isinstance(place, NetnsId):
+            # As readlink(2) of /proc/PID/ns/net has it, and ls and lsns(8) show it.
+            content["netns"] = {"id": f"net:[{place.ino}]", "path": f"/proc/{pid}/ns/net" if pid else path}
+            if pid and (started := _started(pid)):
+                content["netns"]["process_start"] = started
+        return content
+
+    def _container(self, reference: NamespaceRef) -> Container | None:
         """The one container that a reference leads to."""
         if reference.type is not NamespaceType.MICROSERVICE_REF_NS:
             return None
@@ -48,3 +68,12 @@ class Resolver:
         trouble = f"; {self._microservices.trouble}" if self._microservices.trouble else ""
         text = f"no running container has MICROSERVICE_LABEL={label}{trouble}"
         return Unavailable(Reason.MICROSERVICE_NOT_RUNNING, text)
+
+
+def _started(pid: int) -> str:
+    """When a process was started; empty when there is none."""
+    ticks = start_of(pid)
+    if ticks is None:
+        return ""
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return rfc3339(boot + ticks / os.sysconf("SC_CLK_TCK"), "seconds")

@@ -258,9 +258,10 @@ class Agent:
                 self.teller.gone(Kind.LINUX, name)
                 continue
             interface, pair = reconciler.desired.interface(name), reconciler.desired.pair_of(name)
-            container = reconciler.resolver.container(interface.namespace) if interface else None
+            place = reconciler.desired.place(interface) if interface else None
+            told = reconciler.resolver.told(interface.namespace, place) if interface and place else {}
             done = reconciler.done.get(pair, ())
-            self.teller.linux(condition, interface, reconciler.backlog.retries(pair), container, done, seconds)
+            self.teller.linux(condition, interface, reconciler.backlog.retries(pair), told, done, seconds)
         self.teller.reports.tell()
         if news:
             self.facts.passes += 1

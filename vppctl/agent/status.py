@@ -19,7 +19,6 @@ from itertools import islice
 from typing import Any
 
 from vppctl.errors import StoreError
-from vppctl.microservices import Container
 from vppctl.model.interface import Interface, VppInterface
 from vppctl.model.keys import agent_key
 from vppctl.reconcile.state import Condition, Link, State, Statistics
@@ -43,15 +42,15 @@ BATCH = 100
 Report = dict[str, Any]
 
 
-def report(condition: Condition, interface: Interface | None, retries: int, container: Container | None) -> Report:
-    """The published form of a condition (part 2 of the contract), but for its time."""
+def report(condition: Condition, interface: Interface | None, retries: int, place: Report) -> Report:
+    """The published form of a condition (part 2 of the contract), but for its time; `place` is the resolver's part."""
     link: Link | None = condition.link
     statistics = (link.statistics if link else None) or Statistics()
     return {
         **_said(condition),
         "host_if_name": interface.kernel_name if interface else "",
         "namespace": str(interface.namespace) if interface else "",
-        **({"container": {"name": container.name, "id": container.id, "pid": container.pid}} if container else {}),
+        **place,
         "peer": interface.peer if interface else "",
         "if_index": link.index if link else 0,
         **_seen(link, interface),
@@ -139,9 +138,10 @@ def _tell(condition: Condition | VppCondition) -> None:
     log.log(level, "%s %s%s", condition.name, condition.state, detail)
 
 
-def rfc3339() -> str:
-    """Now, as RFC 3339 with milliseconds, in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def rfc3339(seconds: float | None = None, precision: str = "milliseconds") -> str:
+    """A Unix time, by default now, as RFC 3339 in UTC."""
+    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 class Publisher:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from vppctl.agent.status import Publisher, Report, Reports, report, rfc3339, vpp_report
 from vppctl.agent.vpp_worker import VppNews
-from vppctl.microservices import Container
 from vppctl.model.interface import Interface
 from vppctl.model.keys import Kind, status_key, status_prefix
-from vppctl.reconcile.state import Condition, Statistics
+from vppctl.reconcile.state import Condition, State, Statistics
 from vppctl.reconcile.vpp import VppCondition
 
 HISTORY = 10
@@ -21,6 +20,31 @@ HISTORY = 10
 COUNTERS_A_SECOND = 20
 """Reports that are published anew in a second because of their counters alone. Ten thousand hosts share one store, and
 an agent with ten thousand interfaces has one, too; probes read the newest ones from the agent itself (--http)."""
+ERRORS = 3
+"""Different errors that are kept of each interface, also when they have left the history."""
+
+
+@dataclass(slots=True)
+class _Past:
+    """What was done about one interface since the agent's start, and what went wrong."""
+
+    history: deque[Report] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    errors: deque[Report] = field(default_factory=lambda: deque(maxlen=ERRORS))
+
+    def remember(self, content: Report, operations: Sequence[str], seconds: float) -> None:
+        """A transaction that took `seconds` has led to this report."""
+        now, revision, result = rfc3339(), content["config_revision"], content["state"]
+        text = f"{content['reason']}: {content['message']}"
+        duration = round(seconds * 1e3, 1)
+        entry = {"time": now, "revision": revision, "operations": list(operations)}
+        entry |= {"result": f"{result} {text}" if content["reason"] else result, "duration_ms": duration}
+        self.history.append(entry)
+        if result not in (State.FAILED, State.INVALID):
+            return
+        times = 1
+        if self.errors and self.errors[-1]["error"] == text:
+            times += self.errors.pop()["times"]
+        self.errors.append({"time": now, "revision": revision, "error": text, "times": times})
 
 
 class Teller:
@@ -30,7 +54,7 @@ class Teller:
         self.label = label
         self.reports = Reports()
         self.publisher: Publisher | None = None
-        self._history: dict[str, deque[dict[str, Any]]] = {}
+        self._past: dict[str, _Past] = {}
         self._counters: dict[str, Statistics] = {}
         self._counted = 0.0
         self._unpublished: dict[str, None] = {}
@@ -41,20 +65,23 @@ class Teller:
         condition: Condition,
         interface: Interface | None,
         retries: int,
-        container: Container | None,
+        place: Report,
         operations: Sequence[str],
         seconds: float,
     ) -> None:
-        """An interface of Linux was looked at; `operations` is what was done about it, in `seconds`."""
+        """An interface of Linux was looked at; `operations` is what was done about it, in `seconds`.
+
+        `place` is the resolver's part of the report.
+        """
         key = status_key(self.label, condition.name, Kind.LINUX)
-        content = report(condition, interface, retries, container)
+        content = report(condition, interface, retries, place)
         self._say(key, condition, content, operations, seconds)
 
     def gone(self, kind: Kind, name: str) -> None:
         """There is nothing to be said about this one any more."""
         key = status_key(self.label, name, kind)
         self.reports.current.pop(key, None)
-        self._history.pop(key, None)
+        self._past.pop(key, None)
         self._unpublished.pop(key, None)
         if kind is Kind.LINUX:
             self._counters.pop(name, None)
@@ -113,23 +140,10 @@ class Teller:
     ) -> None:
         before = self.reports.current.get(key)
         content = self.reports.update(key, condition, content)
+        past = self._past.setdefault(key, _Past())
         if operations or before is None or before["last_change"] != content["last_change"]:
-            self._remember(key, content, operations, seconds)
-        content["history"] = list(self._history[key])
+            past.remember(content, operations, seconds)
+        content["history"], content["errors"] = list(past.history), list(past.errors)
         self._unpublished.pop(key, None)
         if self.publisher:
             self.publisher.offer(key, content)
-
-    def _remember(self, key: str, content: Report, operations: Sequence[str], seconds: float) -> None:
-        result = content["state"]
-        if content["reason"]:
-            result = f"{result} {content['reason']}: {content['message']}"
-        self._history.setdefault(key, deque(maxlen=HISTORY)).append(
-            {
-                "time": rfc3339(),
-                "revision": content["config_revision"],
-                "operations": list(operations),
-                "result": result,
-                "duration_ms": round(seconds * 1e3, 1),
-            }
-        )

@@ -35,8 +35,11 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
         reports = join(store.list(f"{ROOT}{key.label}/").entries, key.label)
     finally:
         store.close()
-    report = by_key(reports)[key.name, str(key.kind)]
+    known = by_key(reports)
+    report = known[key.name, str(key.kind)]
+    peer = known.get((report.get("peer", ""), "linux")) if key.kind == "linux" else None
     found = {"key": str(key), "configuration": stored(entry), "chain": chain(report, reports), "status": report}
+    found["peer_state"] = peer.get("state", "") if peer else ""
     if output == "text":
         _print(found)
     else:
@@ -46,9 +49,14 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
 def _print(found: dict[str, Any]) -> None:
     from vppctl.cli.render import clean, print_objects
 
-    for title, text in _lines(found["key"], found["chain"], found["status"]):
+    for title, text in _lines(found):
         if text:
             click.echo(f"{title + ':':<15}{clean(text)}")
+    if errors := found["status"].get("errors"):
+        click.echo("Last errors:")
+        for error in errors:
+            times = f"  ({error.get('times')} times)" if error.get("times", 1) > 1 else ""
+            click.echo(clean(f"  {error.get('time')}  revision {error.get('revision')}  {error.get('error')}{times}"))
     if history := found["status"].get("history"):
         click.echo("History:")
         for line in history_lines(history):
@@ -92,8 +100,9 @@ def history_lines(history: Iterable[dict[str, Any]]) -> Iterator[str]:
         yield clean(f"{head}  {entry.get('result')}{f'  ({operations})' if operations else ''}")
 
 
-def _lines(key: str, links: list[str], report: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Titles and texts, in the order of the questions: what, how it is, where, what it has."""
+    report, links = found["status"], found["chain"]
     counters = report.get("statistics") or {}
     container = report.get("container") or {}
     tentative = report.get("tentative") or ()
@@ -103,14 +112,15 @@ def _lines(key: str, links: list[str], report: dict[str, Any]) -> list[tuple[str
     addresses = [f"{a} (tentative)" if a in tentative else a for a in report.get("ip_addresses") or ()]
     return [
         ("Name", report["name"]),
-        ("Key", key),
+        ("Key", found["key"]),
         ("State", f"{report.get('state', '')}{since}"),
         ("Reason", report.get("reason", "")),
         ("Message", report.get("message", "")),
         ("Retries", str(report.get("retries") or "")),
-        ("Peer", report.get("peer", "")),
+        ("Peer", f"{report.get('peer', '')} {found['peer_state']}".strip()),
         ("Chain", " - ".join(links) if len(links) > 1 else ""),
         ("Namespace", report.get("namespace", "")),
+        ("Resolved to", _resolved(report.get("netns") or {})),
         (
             "Container",
             f"{container.get('name')}, id {container.get('id')}, PID {container.get('pid')}" if container else "",
@@ -123,6 +133,14 @@ def _lines(key: str, links: list[str], report: dict[str, Any]) -> list[tuple[str
         ("Received", _traffic(counters, "in") if link else ""),
         ("Sent", _traffic(counters, "out") if link else ""),
     ]
+
+
+def _resolved(netns: dict[str, str]) -> str:
+    """The namespace as the kernel names it, and the way there."""
+    if not netns:
+        return ""
+    started = f", process started {netns['process_start']}" if netns.get("process_start") else ""
+    return f"{netns.get('id')}, {netns.get('path') or 'the own one of the agent'}{started}"
 
 
 def _traffic(counters: dict[str, Any], way: str) -> str:

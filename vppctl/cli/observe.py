@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STATUS_OUTPUT = click.Choice(["table", "wide", "json", "yaml", "name"])
 PROBLEMS = ("FAILED", "INVALID")
+_CHANGING = frozenset(["statistics", "config_revision", "history", "errors"])
+"""What a report may say anew while the interface stays as it is."""
 ByKey = dict[tuple[str, str], dict[str, Any]]
 Choose = Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]]
 
@@ -161,9 +163,7 @@ def by_key(reports: Sequence[dict[str, Any]]) -> ByKey:
 
 def _visible(report: dict[str, Any] | None) -> dict[str, Any] | None:
     """A report without its counters, which change all the time."""
-    return (
-        {k: v for k, v in report.items() if k not in ("statistics", "config_revision", "history")} if report else None
-    )
+    return {k: v for k, v in report.items() if k not in _CHANGING} if report else None
 
 
 @click.command("wait")

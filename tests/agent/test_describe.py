@@ -1,0 +1,117 @@
+"""describe and history: where an interface is, how the agent got there, and what went wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.agent import Agent, Vppctl, veth
+from tests.support.netns import ip, links, links_of, wait_until
+
+pytestmark = pytest.mark.kernel
+
+
+def described(vppctl: Vppctl, name: str) -> dict[str, str]:
+    """The titles of describe and what stands behind them, but for the configuration."""
+    lines = vppctl("describe", name).partition("Configuration:")[0].splitlines()
+    return {line[:15].rstrip(" :"): line[15:] for line in lines if not line.startswith(" ")}
+
+
+def inode(path: str) -> str:
+    return f"net:[{os.stat(path).st_ino}]"
+
+
+def test_a_named_namespace_and_the_own_one(either: Vppctl) -> None:
+    with Agent(either):
+        either.put(veth("a", "b", "one", ip_addresses=["10.0.0.1/24"]), veth("b", "a"), wait=True)
+        page = described(either, "a")
+        assert page["Namespace"] == "one"
+        assert page["Resolved to"] == f"{inode('/run/netns/one')}, /run/netns/one"
+        assert page["Peer"] == "b APPLIED"
+        assert page["State"].startswith("APPLIED since 2")
+        assert page["Addresses"] == "10.0.0.1/24"
+        assert page["Link"] == f"a, index {links('one')['a']['ifindex']}"
+        assert described(either, "b")["Resolved to"] == f"{inode('/proc/self/ns/net')}, the own one of the agent"
+        report = json.loads(either("describe", "a", "-o", "json"))
+        assert report["status"]["netns"] == {"id": inode("/run/netns/one"), "path": "/run/netns/one"}
+        assert report["configuration"]["namespace"] == {"type": 2, "name": "one"}
+
+
+def test_a_namespace_that_is_made_again_is_another_one(vppctl: Vppctl) -> None:
+    with Agent(vppctl, "--no-create-namespaces"):
+        vppctl.put(veth("a", "b", "one"), veth("b", "a"))
+        vppctl.wait_state("a", "PENDING", "NamespaceNotFound")
+        assert "Resolved to" not in described(vppctl, "a")
+        for _ in range(2):
+            ip("netns", "add", "one")
+            vppctl("wait", "a", "b", "--for", "applied")
+            assert described(vppctl, "a")["Resolved to"] == f"{inode('/run/netns/one')}, /run/netns/one"
+            ip("netns", "del", "one")
+            vppctl.wait_state("a", "PENDING", "NamespaceNotFound")
+            assert "Resolved to" not in described(vppctl, "a")
+
+
+def test_the_namespaces_of_a_process_and_of_a_file(vppctl: Vppctl) -> None:
+    process = subprocess.Popen(["unshare", "-n", "sleep", "600"])
+    try:
+        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "the process to be in its own")
+        ip("netns", "add", "two")
+        with Agent(vppctl):
+            by_pid, by_file = {"type": 0, "pid": process.pid}, {"type": 3, "filepath": "/run/netns/two"}
+            vppctl.put(veth("a", "b", by_pid), veth("b", "a", by_file), wait=True)
+            assert links_of(process.pid) == {"a"}
+            resolved, _, started = described(vppctl, "a")["Resolved to"].partition(", process started ")
+            assert resolved == f"{inode(f'/proc/{process.pid}/ns/net')}, /proc/{process.pid}/ns/net"
+            assert abs(datetime.fromisoformat(started).timestamp() - time.time()) < 30
+            assert described(vppctl, "b")["Resolved to"] == f"{inode('/run/netns/two')}, /run/netns/two"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def errors_of(vppctl: Vppctl) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = vppctl.state("a")["errors"]
+    return found
+
+
+def test_the_last_errors_outlive_the_history(either: Vppctl) -> None:
+    with Agent(either):
+        either.put(veth("a", "b"))
+        either.wait_state("a", "PENDING", "PeerNotConfigured")
+        ip("link", "add", "name", "a", "type", "veth", "peer", "name", "foreign")
+        either.put(veth("b", "a", "one"))
+        either.wait_state("a", "FAILED", "NameTaken")
+        ip("link", "del", "dev", "a")
+        either.wait_state("a", "APPLIED")
+        for mtu in range(1400, 1411):
+            either.put(veth("a", "b", mtu=mtu), wait=True)
+        assert {entry["result"] for entry in either.state("a")["history"]} == {"APPLIED"}
+        (error,) = errors_of(either)
+        assert error["error"].startswith("NameTaken: ")
+        assert error["times"] == 1
+        assert f"Last errors:\n  {error['time']}  revision {error['revision']}  NameTaken: " in either("describe", "a")
+
+
+def test_an_error_that_comes_again_is_counted(vppctl: Vppctl) -> None:
+    with Agent(vppctl):
+        vppctl.put(veth("a", "b"), veth("b", "a"), wait=True)
+        assert errors_of(vppctl) == []
+        assert "Last errors" not in vppctl("describe", "a")
+        bad = vppctl.folder / "bad.json"
+        for mtu in (1, 1, 2):
+            bad.write_text(json.dumps(veth("a", "b", mtu=mtu)))
+            vppctl("put", "--raw", "/vnf-agent/vpp1/linux/config/v1/interface/a", str(bad))
+            vppctl.wait_state("a", "INVALID", "InvalidConfig")
+            vppctl.put(veth("a", "b"), wait=True)
+        assert [(error["error"].partition(" is")[0], error["times"]) for error in errors_of(vppctl)] == [
+            ("InvalidConfig: mtu: 1", 2),
+            ("InvalidConfig: mtu: 2", 1),
+        ]
+        assert "mtu: 1 is out of range; write 68 to 65535, or 0 for the default  (2 times)" in vppctl("describe", "a")
