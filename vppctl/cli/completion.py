@@ -34,6 +34,15 @@ def complete_presets(ctx: click.Context, param: click.Parameter, incomplete: str
     return [name for name in PRESETS if name.startswith(incomplete)]
 
 
+def complete_commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of commands, and of those below the ones that are typed already."""
+    command: click.Command | None = ctx.find_root().command
+    for word in ctx.params.get(param.name or "") or ():
+        command = command.get_command(ctx, word) if isinstance(command, click.Group) else None
+    names = command.list_commands(ctx) if isinstance(command, click.Group) else []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "graph": ("graph", "Draw who is connected to whom, through which namespaces."),
     "agent": ("agent", "The agent: makes the kernel look like the configuration."),
     "completion": ("completion", "Print the shell's completion script."),
+    "man": ("man", "Print a manual page, or install all."),
 }
 """Module and one-line help of each command; a test holds the help against the commands themselves."""
 
