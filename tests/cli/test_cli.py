@@ -247,23 +247,6 @@ def test_a_valid_put_does_not_pay_for_schemas(vppctl: Vppctl) -> None:
     assert result.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(vppctl: Vppctl, shell: str) -> None:
-    script = vppctl("completion", shell)
-    assert "_VPPCTL_COMPLETE" in script
-    assert "_VPP_AGENT_CTL_COMPLETE" in script
-
-
-def test_completion_of_names(vppctl: Vppctl) -> None:
-    vppctl("put", VETH1, VETH2)
-    environment = {"_VPPCTL_COMPLETE": "bash_complete", "COMP_WORDS": "vppctl get ve", "COMP_CWORD": "2"}
-    command = vppctl.command("vppctl", [])
-    result = subprocess.run(
-        command, env={**vppctl.environment, **environment}, capture_output=True, text=True, check=False
-    )
-    assert result.stdout.split() == ["plain,veth1", "plain,veth2"]
-
-
 def test_version() -> None:
     command = [str(Path(sys.executable).parent / "vpp-agent-ctl"), "--version"]
     assert subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout.startswith("vpp")

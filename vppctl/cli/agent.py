@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from vppctl import __version__
+from vppctl.cli.completion import complete_files, complete_folders
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import UsageError, VppctlError
 
@@ -22,7 +23,7 @@ def agent_command() -> None:
 
 
 @agent_command.command("run")
-@click.argument("files", metavar="[FILE...]", nargs=-1)
+@click.argument("files", metavar="[FILE...]", nargs=-1, shell_complete=complete_files)
 @click.option("--once", is_flag=True, help="Reconcile once, print the states, exit with 0 if all are applied.")
 @click.option(
     "--resync",
@@ -35,9 +36,21 @@ def agent_command() -> None:
     default=True,
     help="Create missing named namespaces, or wait for them.  [default: create]",
 )
-@click.option("--allow-dir", "allowed_dirs", metavar="DIR", multiple=True, help="One more folder for namespace files.")
+@click.option(
+    "--allow-dir",
+    "allowed_dirs",
+    metavar="DIR",
+    multiple=True,
+    shell_complete=complete_folders,
+    help="One more folder for namespace files.",
+)
 @click.option("--docker-host", metavar="URL", help="The Docker engine for microservices.  [env: DOCKER_HOST]")
-@click.option("--vpp-socket", metavar="PATH", help="VPP's API socket.  [default: /run/vpp/api.sock]")
+@click.option(
+    "--vpp-socket",
+    metavar="PATH",
+    shell_complete=complete_files,
+    help="VPP's API socket.  [default: /run/vpp/api.sock]",
+)
 @click.option(
     "--stats-interval",
     metavar="TIME",
@@ -125,7 +138,12 @@ def agent_health(options: dict[str, Any]) -> None:
 
 @agent_command.command("cleanup")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
-@click.option("--vpp-socket", metavar="PATH", help="VPP's API socket.  [default: /run/vpp/api.sock, if it is there]")
+@click.option(
+    "--vpp-socket",
+    metavar="PATH",
+    shell_complete=complete_files,
+    help="VPP's API socket.  [default: /run/vpp/api.sock, if it is there]",
+)
 @click.pass_obj
 def agent_cleanup(options: dict[str, Any], *, dry_run: bool, vpp_socket: str | None) -> None:
     """Remove what the agent of this label made on this host.

@@ -2,36 +2,82 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vppctl.errors import VppctlError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 
 def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of configured interfaces; none when the store is away, for a key press is no place for errors."""
+    """Names of configured interfaces that are not typed yet; of what starts with a slash, their keys."""
+    from vppctl.model.keys import Kind, config_prefix, parse_config_key
+
+    if incomplete.startswith("/"):
+        return [key for key in _listed(ctx, lambda _: [incomplete]) if parse_config_key(key)]
+    keys = _listed(ctx, lambda label: [f"{config_prefix(label, kind)}{incomplete}" for kind in Kind])
+    names = {key.rpartition("/")[2] for key in keys}
+    typed = ctx.params.get(param.name or "") or ()
+    return sorted(names.difference(typed))
+
+
+def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Keys of all kinds, and their folders while many begin alike."""
+    from vppctl.model.keys import ROOT
+
+    listed = _listed(ctx, lambda _: [incomplete if incomplete.startswith(ROOT) else ROOT])
+    ends = {(key, key.find("/", len(incomplete)) + 1) for key in listed}
+    return sorted({key[:end] if end else key for key, end in ends if key.startswith(incomplete)})
+
+
+def complete_labels(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Labels of agents that something is configured for."""
+    from vppctl.model.keys import ROOT
+
+    return sorted({key[len(ROOT) :].partition("/")[0] for key in _listed(ctx, lambda _: [ROOT + incomplete])})
+
+
+def _listed(ctx: click.Context, prefixes: Callable[[str], list[str]]) -> list[str]:
+    """The keys below these prefixes of a label; none when the store is away: a key press is no place for errors."""
     from vppctl.cli.settings import Settings
-    from vppctl.model.keys import Kind, config_prefix
 
     options: dict[str, Any] = dict(ctx.find_root().params)
     options["command_timeout"] = options.get("command_timeout") or "300ms"
     try:
         settings = Settings(options)
         store = settings.open_store()
-        prefixes = [config_prefix(settings.label, kind) for kind in Kind]
-        names = [e.key[len(p) :] for p in prefixes for e in store.list(p + incomplete, keys_only=True).entries]
-        store.close()
+        try:
+            return [e.key for p in prefixes(settings.label) for e in store.list(p, keys_only=True).entries]
+        finally:
+            store.close()
     except VppctlError:
         return []
-    return sorted(names)
+
+
+def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The shell knows files itself."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The shell knows folders itself."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
 
 
 def complete_presets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of presets."""
+    """Names of presets that are not typed yet."""
     from vppctl.model.presets import PRESETS
 
-    return [name for name in PRESETS if name.startswith(incomplete)]
+    typed = ctx.params.get(param.name or "") or ()
+    return [name for name in PRESETS if name.startswith(incomplete) and name not in typed]
 
 
 def complete_commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

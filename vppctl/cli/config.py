@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vppctl.cli.completion import complete_names
+from vppctl.cli.completion import complete_files, complete_keys, complete_names
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import UsageError
 
@@ -20,7 +20,7 @@ timeout_option = click.option("--timeout", default="30s", metavar="TIME", help="
 
 
 @click.command("put")
-@click.argument("arguments", metavar="[KEY] FILE...", nargs=-1, required=True)
+@click.argument("arguments", metavar="[KEY] FILE...", nargs=-1, required=True, shell_complete=complete_files)
 @click.option("--raw", is_flag=True, help="Store one FILE under KEY as it is, also where no schema knows the key.")
 @click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 @wait_option
@@ -186,7 +186,7 @@ def list_command(options: dict[str, Any], *, output: str | None) -> None:
 
 
 @click.command("dump")
-@click.argument("prefix", required=False)
+@click.argument("prefix", required=False, shell_complete=complete_keys)
 @click.pass_obj
 def dump_command(options: dict[str, Any], prefix: str | None) -> None:
     """Print keys and their values.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from vppctl.cli.completion import complete_files
 from vppctl.cli.config import timeout_option, wait_option
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import ConflictError, InvalidInputError
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
     from vppctl.store.base import Entry, Guard, Operation, Store
 
 sources_option = click.option(
-    "-f", "--filename", "sources", metavar="FILE|DIR", multiple=True, required=True, help="Files; of folders, *.json."
+    "-f",
+    "--filename",
+    "sources",
+    metavar="FILE|DIR",
+    multiple=True,
+    required=True,
+    shell_complete=complete_files,
+    help="Files; of folders, *.json.",
 )
 prune_option = click.option("--prune", is_flag=True, help="What is configured and in none of the files goes.")
 output_option = click.option(

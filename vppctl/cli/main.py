@@ -15,6 +15,7 @@ import click
 
 from vppctl import __version__
 from vppctl.cli import legacy
+from vppctl.cli.completion import complete_files, complete_labels
 from vppctl.errors import VppctlError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -85,9 +86,16 @@ Example:
     help="etcd://HOST:PORT[,...], https://..., sqlite:PATH or embedded.  [env: VPPCTL_STORE; default: etcd://127.0.0.1:2379]",
 )
 @click.option("--endpoints", metavar="HOST:PORT,...", help="Members of etcd.  [env: ETCDCTL_ENDPOINTS]")
-@click.option("--cacert", metavar="FILE", help="Certificates that the server's is checked with.  [env: ETCDCTL_CACERT]")
-@click.option("--cert", metavar="FILE", help="Client certificate.  [env: ETCDCTL_CERT]")
-@click.option("--key", metavar="FILE", help="Key of the client certificate.  [env: ETCDCTL_KEY]")
+@click.option(
+    "--cacert",
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="Certificates that the server's is checked with.  [env: ETCDCTL_CACERT]",
+)
+@click.option("--cert", metavar="FILE", shell_complete=complete_files, help="Client certificate.  [env: ETCDCTL_CERT]")
+@click.option(
+    "--key", metavar="FILE", shell_complete=complete_files, help="Key of the client certificate.  [env: ETCDCTL_KEY]"
+)
 @click.option("--user", metavar="NAME[:PASSWORD]", help="User of etcd.  [env: ETCDCTL_USER]")
 @click.option(
     "--password", metavar="PASSWORD", help="Password of the user; better in the environment.  [env: ETCDCTL_PASSWORD]"
@@ -97,8 +105,19 @@ Example:
     metavar="TIME",
     help="For one request, as 5s or 500ms.  [env: ETCDCTL_COMMAND_TIMEOUT; default: 5s]",
 )
-@click.option("--config", metavar="FILE", help="YAML as cn-infra's etcd.conf.  [env: ETCDV3_CONFIG]")
-@click.option("-l", "--label", metavar="LABEL", help="The agent's label.  [env: MICROSERVICE_LABEL; default: vpp1]")
+@click.option(
+    "--config",
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="YAML as cn-infra's etcd.conf.  [env: ETCDV3_CONFIG]",
+)
+@click.option(
+    "-l",
+    "--label",
+    metavar="LABEL",
+    shell_complete=complete_labels,
+    help="The agent's label.  [env: MICROSERVICE_LABEL; default: vpp1]",
+)
 @click.option(
     "--color", type=click.Choice(["auto", "always", "never"]), help="[env: NO_COLOR, FORCE_COLOR; default: auto]"
 )

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from vppctl.cli.completion import complete_files
 from vppctl.errors import InvalidInputError
 
 
 @click.command("validate")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=complete_files)
 @click.pass_obj
 def validate_command(options: dict[str, Any], files: tuple[str, ...]) -> None:
     """Check files without a store.
