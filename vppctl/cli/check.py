@@ -51,7 +51,7 @@ def check_command(
     """
     from vppctl.agent.check import CheckSettings, check
     from vppctl.cli.entries import not_found
-    from vppctl.cli.render import print_objects, print_table
+    from vppctl.cli.render import print_objects, print_table, progress
     from vppctl.model.keys import Kind, config_prefix
 
     settings = Settings(options)
@@ -64,7 +64,8 @@ def check_command(
     configured = {entry.key.rpartition("/")[2] for entry in entries}
     if missing := [name for name in names if name not in configured]:
         raise not_found(settings.label, missing)
-    drift = check(CheckSettings(settings.label, allowed_dirs, docker_host, vpp_socket), entries)
+    with progress(f"comparing {len(configured)} interfaces"):
+        drift = check(CheckSettings(settings.label, allowed_dirs, docker_host, vpp_socket), entries)
     chosen = [difference for difference in drift if not names or difference.name in names]
     if output == "json":
         print_objects([difference._asdict() for difference in chosen], "json")

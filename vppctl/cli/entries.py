@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,21 +34,25 @@ def commit(store: Store, operations: Sequence[Operation], guards: Sequence[Guard
 
     Raises ConflictError when a guard does not hold; it says how much was written before.
     """
+    from vppctl.cli.render import progress
+
     size = store.max_operations
     if len(operations) > size:
         parts = -(-len(operations) // size)
         text = f"{len(operations)} keys are more than one transaction takes: written in {parts} transactions"
         click.echo(f"{text} of at most {size}", err=True)
     revision = 0
-    for start in range(0, len(operations), size):
-        part = operations[start : start + size]
-        keys = {operation.key for operation in part}
-        try:
-            revision = store.commit(part, [guard for guard in guards if guard.key in keys]).revision
-        except ConflictError as error:
-            if not start:
-                raise
-            raise ConflictError(f"{start} of {len(operations)} keys are written; of the rest: {error}") from None
+    with progress("writing", len(operations)) as shown:
+        for start in range(0, len(operations), size):
+            part = operations[start : start + size]
+            keys = {operation.key for operation in part}
+            shown.tell(partial(int, start))
+            try:
+                revision = store.commit(part, [guard for guard in guards if guard.key in keys]).revision
+            except ConflictError as error:
+                if not start:
+                    raise
+                raise ConflictError(f"{start} of {len(operations)} keys are written; of the rest: {error}") from None
     return revision
 
 

@@ -5,14 +5,19 @@ What comes from the store is never markup, and control characters never reach a 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
 _COLORS = {"APPLIED": "green", "PENDING": "yellow", "FAILED": "red", "INVALID": "magenta", "UNKNOWN": "dim"}
+PATIENCE = 1.0
+"""Seconds that something may take until a terminal is told how far it is."""
 _Column = Callable[[dict[str, Any]], str]
 _COLUMNS: dict[str, _Column] = {
     "NAME": lambda r: r.get("name", ""),
@@ -119,3 +124,55 @@ def _print_rich(header: Sequence[str], rows: Sequence[Sequence[str]], color: str
         cells[1].stylize(style)
         table.add_row(*cells)
     console.print(table)
+
+
+class Progress:
+    """How far something is, on standard error; told from any place, shown only when it takes long."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what, self._total = what, total
+        self._bar: Any = None
+        self._done: Callable[[], int] = int
+        self._told = 0.0
+
+    def tell(self, done: Callable[[], int]) -> None:
+        """So many are done; `done` is called when somebody sees it, perhaps by another thread."""
+        self._done = done
+        if self._bar is not None and time.monotonic() - self._told > 0.5:
+            self._bar.update(self._bar.task_ids[0], completed=done())
+            self._told = time.monotonic()
+
+    def show(self) -> None:
+        """From now on."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        count = [] if self._total is None else [BarColumn(), MofNCompleteColumn()]
+        columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), *count, TimeElapsedColumn()]
+        bar = Bar(*columns, console=Console(stderr=True), transient=True)
+        bar.add_task(self._what, total=self._total, completed=self._done())
+        bar.start()
+        self._bar = bar
+
+    def hide(self) -> None:
+        """Nothing of it stays on the terminal."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Progress]:
+    """Shows how far the block is, once it takes longer than a second and somebody is there to see it."""
+    shown = Progress(what, total)
+    timer = threading.Timer(PATIENCE, shown.show)
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield shown
+    finally:
+        timer.cancel()
+        if timer.ident is not None:
+            timer.join()
+        shown.hide()

@@ -80,20 +80,28 @@ def _status(view: View, key: ConfigKey) -> dict[str, Any] | None:
 
 
 def _wait(store: Store, wanted: Sequence[Wanted], seconds: float, problem: Callable[[View, Wanted], str]) -> None:
+    from vppctl.cli.render import progress
+
+    def done() -> int:
+        return sum(1 for keys in wanted if not problem(view, keys))
+
     deadline = time.monotonic() + seconds
     labels = {key.label for keys in wanted for key in keys}
     prefix = f"{ROOT}{next(iter(labels))}/" if len(labels) == 1 else ROOT
     view: View = {}
     gc.enable()
-    while True:
-        for view in _views(store, prefix, deadline):
-            if not any(problem(view, keys) for keys in wanted):
-                return
-        if time.monotonic() >= deadline:
-            lines = [f"{keys[0].name}: {text}" for keys in wanted if (text := problem(view, keys))]
-            away = {label for label in labels if agent_key(label) not in view}
-            lines += [f"no agent of label {label} is running" for label in away]
-            raise TimedOutError("\n".join([f"timed out after {seconds:g} s", *lines]))
+    with progress("waiting for the agent", len(wanted)) as shown:
+        while True:
+            for view in _views(store, prefix, deadline):
+                if not any(problem(view, keys) for keys in wanted):
+                    return
+                shown.tell(done)
+            if time.monotonic() >= deadline:
+                break
+    lines = [f"{keys[0].name}: {text}" for keys in wanted if (text := problem(view, keys))]
+    away = {label for label in labels if agent_key(label) not in view}
+    lines += [f"no agent of label {label} is running" for label in away]
+    raise TimedOutError("\n".join([f"timed out after {seconds:g} s", *lines]))
 
 
 def _views(store: Store, prefix: str, deadline: float) -> Any:
