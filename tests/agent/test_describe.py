@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import time
 from datetime import datetime
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.agent import Agent, Vppctl, veth
 from tests.support.netns import ip, links, links_of, wait_until
@@ -115,3 +118,35 @@ def test_an_error_that_comes_again_is_counted(vppctl: Vppctl) -> None:
             ("InvalidConfig: mtu: 2", 1),
         ]
         assert "mtu: 1 is out of range; write 68 to 65535, or 0 for the default  (2 times)" in vppctl("describe", "a")
+
+
+@pytest.mark.parametrize("output", ["json", "yaml", "table", "name"])
+def test_what_changes_is_streamed(either: Vppctl, output: str) -> None:
+    """Objects one a line, or documents one after the other, from the first one on."""
+    lines = either.folder / "watch.txt"
+    either.put(veth("a", "b"))
+    with Agent(either), lines.open("wb") as out:
+        either.wait_state("a", "PENDING", "PeerNotConfigured")
+        command = either.command("vppctl", ["status", "-w", "-o", output])
+        watcher = subprocess.Popen(command, env=either.environment, stdout=out, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: "a\n" in lines.read_text() or "PENDING" in lines.read_text(), "the first state")
+            either.put(veth("b", "a"), wait=True)
+            either("del", "b", "--wait")
+            wait_until(lambda: lines.read_text().count("b\n" if output == "name" else "ABSENT"), "the last state")
+        finally:
+            watcher.send_signal(signal.SIGINT)
+            assert watcher.wait(10) == 130
+    text = lines.read_text()
+    if output == "name":
+        assert text.split()[0] == "a"
+        assert set(text.split()) == {"a", "b"}
+        return
+    if output == "table":
+        assert re.search(r"^b +APPLIED .*a$", text, re.MULTILINE)
+        return
+    reports = [json.loads(line) for line in text.splitlines()] if output == "json" else list(yaml.safe_load_all(text))
+    told = [(report["name"], report["state"]) for report in reports]
+    assert told[0] == ("a", "PENDING")
+    assert {("a", "APPLIED"), ("b", "APPLIED"), ("b", "ABSENT")} <= set(told)
+    assert told.index(("b", "APPLIED")) < told.index(("b", "ABSENT"))

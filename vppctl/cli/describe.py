@@ -23,7 +23,7 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
       vppctl describe veth1
     """
     from vppctl.cli.entries import find_one, stored
-    from vppctl.cli.graph import chain
+    from vppctl.cli.graph import Ties, chain
     from vppctl.cli.observe import by_key, join
     from vppctl.cli.render import print_objects
     from vppctl.model.keys import ROOT
@@ -38,29 +38,30 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     known = by_key(reports)
     report = known[key.name, str(key.kind)]
     peer = known.get((report.get("peer", ""), "linux")) if key.kind == "linux" else None
-    found = {"key": str(key), "configuration": stored(entry), "chain": chain(report, reports), "status": report}
+    found = {"key": str(key), "configuration": stored(entry), "chain": chain(report, Ties(reports)), "status": report}
     found["peer_state"] = peer.get("state", "") if peer else ""
     if output == "text":
-        _print(found)
+        _print(found, settings.color)
     else:
         print_objects(found, output)
 
 
-def _print(found: dict[str, Any]) -> None:
-    from vppctl.cli.render import clean, print_objects
+def _print(found: dict[str, Any], color: str) -> None:
+    from vppctl.cli.render import print_objects, print_text
 
     for title, text in _lines(found):
         if text:
-            click.echo(f"{title + ':':<15}{clean(text)}")
+            print_text(text, color, first=f"{title + ':':<15}", hang=" " * 15)
     if errors := found["status"].get("errors"):
         click.echo("Last errors:")
         for error in errors:
             times = f"  ({error.get('times')} times)" if error.get("times", 1) > 1 else ""
-            click.echo(clean(f"  {error.get('time')}  revision {error.get('revision')}  {error.get('error')}{times}"))
+            text = f"{error.get('time')}  revision {error.get('revision')}  {error.get('error')}{times}"
+            print_text(text, color, first="  ", hang="    ")
     if history := found["status"].get("history"):
         click.echo("History:")
         for line in history_lines(history):
-            click.echo(f"  {line}")
+            print_text(line, color, first="  ", hang="    ")
     click.echo("Configuration:")
     print_objects(found["configuration"], "json")
 
@@ -79,25 +80,24 @@ def history_command(options: dict[str, Any], names: tuple[str, ...], *, output: 
       vppctl history veth1
     """
     from vppctl.cli.observe import named, read_reports
-    from vppctl.cli.render import clean, print_objects
+    from vppctl.cli.render import print_objects, print_text
 
-    reports = named(read_reports(Settings(options)), names)
+    settings = Settings(options)
+    reports = named(read_reports(settings), names)
     if output == "json":
         print_objects([{k: r.get(k, []) for k in ("name", "kind", "history")} for r in reports], "json")
         return
     for report in reports:
         for line in history_lines(report.get("history") or ()):
-            click.echo(f"{clean(report['name'])}  {line}")
+            print_text(f"{report['name']}  {line}", settings.color, hang="    ")
 
 
 def history_lines(history: Iterable[dict[str, Any]]) -> Iterator[str]:
     """One line for each transaction."""
-    from vppctl.cli.render import clean
-
     for entry in history:
         operations = "; ".join(entry.get("operations") or ())
         head = f"{entry.get('time')}  revision {entry.get('revision')}  {entry.get('duration_ms')} ms"
-        yield clean(f"{head}  {entry.get('result')}{f'  ({operations})' if operations else ''}")
+        yield (f"{head}  {entry.get('result')}{f'  ({operations})' if operations else ''}")
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -46,14 +46,19 @@ def graph_command(options: dict[str, Any], *, output: str) -> None:
       vppctl graph -o svg > net.svg
     """
     from vppctl.cli.observe import read_reports
-    from vppctl.cli.render import clean, print_objects
+    from vppctl.cli.render import clean, painter, print_objects
 
-    graph = draw(read_reports(Settings(options)))
+    settings = Settings(options)
+    graph = draw(read_reports(settings))
     if output == "json":
         edges = [edge._asdict() for edge in graph.edges]
         print_objects({"namespaces": graph.boxes, "edges": edges}, "json")
         return
-    lines: dict[str, Callable[[Graph], Iterator[str]]] = {"text": _text, "dot": _dot, "mermaid": _mermaid, "svg": _svg}
+    if output == "text":
+        for line in _text(graph, painter(settings.color)):
+            click.echo(line, color=True)
+        return
+    lines: dict[str, Callable[[Graph], Iterator[str]]] = {"dot": _dot, "mermaid": _mermaid, "svg": _svg}
     for line in lines[output](graph):
         click.echo(clean(line))
 
@@ -63,40 +68,41 @@ def draw(reports: Sequence[Report]) -> Graph:
     boxes: dict[str, list[str]] = {}
     edges: dict[frozenset[str], Edge] = {}
     states = {_node(r): str(r.get("state", "")) for r in reports}
+    ties = Ties(reports)
     for report in reports:
         node = _node(report)
         boxes.setdefault(str(report.get("namespace") or "?"), []).append(node)
-        other = _attached(report, reports)
+        other = ties.of(report)
         if other is not None:
             worst = max(states[node], states[_node(other)], key=_badness)
             edges.setdefault(frozenset((node, _node(other))), Edge(node, _node(other), worst))
     return Graph(boxes, list(edges.values()))
 
 
-def chain(report: Report, reports: Sequence[Report]) -> list[str]:
+def chain(report: Report, ties: Ties) -> list[str]:
     """From an interface on: VPP interface, host interface, peer, and the peer's namespace."""
     found, seen, last = [_node(report)], {_node(report)}, report
-    while (other := _attached(last, reports)) is not None and _node(other) not in seen:
+    while (other := ties.of(last)) is not None and _node(other) not in seen:
         found.append(_node(other))
         seen.add(_node(other))
         last = other
     return [*found, f"namespace {last.get('namespace')}"] if len(found) > 1 else found
 
 
-def _attached(report: Report, reports: Sequence[Report]) -> Report | None:
-    """What an interface is tied to: its peer, or the host interface of VPP's."""
-    if report.get("kind") == "vpp":
-        name = report.get("host_if_name")
-        return next((r for r in _linux(reports) if name and _is_host(r, name)), None)
-    return next((r for r in _linux(reports) if r["name"] == report.get("peer")), None)
+class Ties:
+    """Finds what an interface is tied to, among thousands."""
 
+    def __init__(self, reports: Sequence[Report]) -> None:
+        linux = [report for report in reports if report.get("kind") == "linux"]
+        self._names = {report["name"]: report for report in reversed(linux)}
+        here = [report for report in linux if report.get("namespace") == "default" and report.get("host_if_name")]
+        self._hosts = {report["host_if_name"]: report for report in reversed(here)}
 
-def _linux(reports: Sequence[Report]) -> Iterator[Report]:
-    return (report for report in reports if report.get("kind") == "linux")
-
-
-def _is_host(report: Report, name: str) -> bool:
-    return bool(report.get("host_if_name") == name and report.get("namespace") == "default")
+    def of(self, report: Report) -> Report | None:
+        """Its peer, or the host interface of VPP's."""
+        if report.get("kind") == "vpp":
+            return self._hosts.get(report.get("host_if_name"))
+        return self._names.get(report.get("peer"))
 
 
 def _node(report: Report) -> str:
@@ -107,14 +113,22 @@ def _badness(state: str) -> int:
     return ["APPLIED", "PENDING", "UNKNOWN", "FAILED", "INVALID"].index(state) if state != "" else 0
 
 
-def _text(graph: Graph) -> Iterator[str]:
+def _text(graph: Graph, paint: Callable[[str, str], str]) -> Iterator[str]:
+    from vppctl.cli.render import clean
+
+    ends: dict[str, list[tuple[str, str]]] = {}
+    for edge in graph.edges:
+        ends.setdefault(edge.first, []).append((edge.second, edge.state))
+        ends.setdefault(edge.second, []).append((edge.first, edge.state))
     for space in sorted(graph.boxes):
-        yield space
+        yield paint(clean(space), "HEADER")
         nodes = sorted(graph.boxes[space])
         for node in nodes:
             branch = "└─" if node == nodes[-1] else "├─"
-            ends = [(e.second if e.first == node else e.first, e.state) for e in graph.edges if node in e[:2]]
-            yield f"{branch} {node}" + "".join(f"  ── {other} [{state}]" for other, state in sorted(ends))
+            others = [
+                f"  ── {clean(other)} {paint(f'[{state}]', state)}" for other, state in sorted(ends.get(node, ()))
+            ]
+            yield f"{branch} {clean(node)}{''.join(others)}"
 
 
 def _quoted(text: str) -> str:

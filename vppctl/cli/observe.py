@@ -37,6 +37,8 @@ def status_command(
 ) -> None:
     """Show the state of every interface as the agent reports it.
 
+    With -w also whatever changes, at once, counters excepted; with -o json one object a line.
+
     \b
     Example:
       vppctl status
@@ -51,9 +53,14 @@ def status_command(
         reports = join(store.list(f"{ROOT}{settings.label}/").entries, settings.label)
         choose = partial(_choose, names=names, problems=problems)
         chosen = choose(named(reports, names))
-        print_status(chosen, output, settings.color)
+        show = partial(print_change, output=output, color=settings.color)
+        if watch and output in ("json", "yaml"):
+            # One object after the other from the first on, so that a reader needs no other rule for the beginning.
+            for report in chosen:
+                show(report)
+        else:
+            print_status(chosen, output, settings.color)
         if watch:
-            show = partial(print_change, output=output)
             _follow(store, settings, by_key(chosen), choose, show)
     finally:
         store.close()
@@ -81,16 +88,19 @@ def join(entries: Sequence[Entry], label: str) -> list[dict[str, Any]]:
         for entry in entries:
             if entry.key.startswith(config):
                 name = entry.key[len(config) :]
-                found.setdefault((name, kind), {"name": name, "kind": kind, **unreported(alive=alive, label=label)})
+                found.setdefault(
+                    (name, kind), {"name": name, "kind": str(kind), **unreported(alive=alive, label=label)}
+                )
             elif entry.key.startswith(status):
                 found[entry.key[len(status) :], kind] = {**_report(entry), "kind": str(kind)}
     reports = [found[name] for name in sorted(found)]
     attached = [report for report in reports if report["kind"] == Kind.VPP]
     if attached:
-        from vppctl.cli.graph import chain
+        from vppctl.cli.graph import Ties, chain
 
+        ties = Ties(reports)
         for report in attached:
-            report["chain"] = chain(report, reports)
+            report["chain"] = chain(report, ties)
     return reports
 
 

@@ -7,15 +7,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
 
-_COLORS = {"APPLIED": "green", "PENDING": "yellow", "FAILED": "red", "INVALID": "magenta", "UNKNOWN": "dim"}
+_STYLES: dict[str, dict[str, Any]] = {
+    "APPLIED": {"fg": "green"},
+    "PENDING": {"fg": "yellow"},
+    "FAILED": {"fg": "red"},
+    "INVALID": {"fg": "magenta"},
+    "UNKNOWN": {"dim": True},
+    "HEADER": {"bold": True},
+}
+TOLD = 20
+"""Lines of messages, and of a table without a count below."""
 PATIENCE = 1.0
 """Seconds that something may take until a terminal is told how far it is."""
 _Column = Callable[[dict[str, Any]], str]
@@ -68,18 +81,47 @@ def print_status(reports: Sequence[dict[str, Any]], output: str, color: str) -> 
     else:
         columns = {**_COLUMNS, **(_WIDE if output == "wide" else {})}
         rows = [[value(report) for value in columns.values()] for report in reports]
-        messages = output == "table"
         print_table(list(columns), rows, color)
-        for report in reports:
+        if len(reports) > TOLD and is_terminal(color):
+            click.echo(_counted(reports), err=True)
+        if output == "table":
             # A terminal of 80 columns has no room for the message in the table.
-            if messages and report.get("message") and report.get("state") != "APPLIED":
-                click.echo(clean(f"{report['name']}: {report['message']}"), err=True)
+            for line in _messages(reports):
+                click.echo(clean(line), err=True)
 
 
-def print_change(report: dict[str, Any], output: str) -> None:
-    """One report on a line of its own, at once."""
-    if output in ("json", "yaml"):
+def _counted(reports: Sequence[dict[str, Any]]) -> str:
+    states = Counter(clean(report.get("state", "")) for report in reports)
+    return f"{len(reports)} interfaces: {', '.join(f'{count} {state}' for state, count in states.most_common())}"
+
+
+def _messages(reports: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Why interfaces are not applied, as far as it can be read: of many that say the same, the first."""
+    told = [(r["name"], r["message"]) for r in reports if r.get("message") and r.get("state") != "APPLIED"]
+    if len(told) > TOLD:
+        names: dict[str, list[str]] = {}
+        for name, message in told:
+            names.setdefault(message, []).append(name)
+        told = [(n[0] if len(n) == 1 else f"{n[0]} and {len(n) - 1} more", message) for message, n in names.items()]
+    for name, message in told[:TOLD]:
+        yield f"{name}: {message}"
+    if len(told) > TOLD:
+        yield f"and {len(told) - TOLD} more; 'vppctl status -o wide' has every message"
+
+
+def print_change(report: dict[str, Any], output: str, color: str) -> None:
+    """One report on a line of its own, or as a document of its own in YAML, at once."""
+    if output == "json":
         click.echo(json.dumps(report))
+    elif output == "yaml":
+        click.echo("---")
+        print_objects(report, "yaml")
+    elif output == "name":
+        click.echo(clean(report["name"]))
+    elif is_terminal(color):
+        why = f"{report['reason']}: {report.get('message')}" if report.get("reason") else _COLUMNS["ADDRESSES"](report)
+        now = f"{datetime.now():%H:%M:%S}"
+        print_text(f"{report.get('state')}  {why}", color, first=f"{now}  {clean(report['name'])}  ", hang=" " * 10)
     else:
         values = [clean(value(report)) for value in _COLUMNS.values()]
         click.echo("  ".join(values).rstrip())
@@ -89,8 +131,11 @@ def print_change(report: dict[str, Any], output: str) -> None:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], color: str) -> None:
     """Rows under a header: a table on a terminal, plain columns otherwise; control characters stripped."""
     rows = [[clean(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty() or color == "always":
-        _print_rich(header, rows, color)
+    if is_terminal(color):
+        from vppctl.cli.table import table
+
+        lines = table(header, rows, terminal_width(), painter(color)) if rows else ["nothing is configured"]
+        click.echo("\n".join(lines), color=True)
         return
     if not rows:
         return
@@ -99,31 +144,40 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], color: str
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _print_rich(header: Sequence[str], rows: Sequence[Sequence[str]], color: str) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(
-        markup=False,
-        emoji=False,
-        highlight=False,
-        no_color=color == "never",
-        force_terminal=True if color == "always" else None,
-    )
-    if not rows:
-        console.print(Text("nothing is configured"))
+def print_text(text: str, color: str, *, first: str = "", hang: str = "") -> None:
+    """One line; on a terminal as many as it needs, each after `hang` but the first after `first`."""
+    text = clean(text)
+    if not is_terminal(color):
+        click.echo(first + text)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(Text(name), overflow="fold", no_wrap=name not in ("ADDRESSES", "MESSAGE"))
-    for row in rows:
-        style = _COLORS.get(row[1], "")
-        cells = [Text(cell.replace(", ", "\n") if header[i] == "ADDRESSES" else cell) for i, cell in enumerate(row)]
-        cells[1].stylize(style)
-        table.add_row(*cells)
-    console.print(table)
+    from vppctl.cli.table import wrapped
+
+    lines = wrapped(text, max(24, terminal_width() - len(hang)))
+    word, gap, rest = lines[0].partition(" ")
+    click.echo(
+        "\n".join([first + painter(color)(word, word) + gap + rest, *(hang + line for line in lines[1:])]), color=True
+    )
+
+
+def is_terminal(color: str) -> bool:
+    """Whether standard output is looked at, or to be as if it were."""
+    return sys.stdout.isatty() or color == "always"
+
+
+def terminal_width() -> int:
+    """Columns (COLUMNS, or the terminal's own)."""
+    return shutil.get_terminal_size().columns
+
+
+def painter(color: str) -> Callable[[str, str], str]:
+    """Colours a text by what decides about it: the name of a state, or HEADER."""
+    if color == "never" or (color == "auto" and (not sys.stdout.isatty() or os.environ.get("TERM") == "dumb")):
+        return lambda text, _: text
+
+    def paint(text: str, kind: str) -> str:
+        return click.style(text, **_STYLES[kind]) if kind in _STYLES else text
+
+    return paint
 
 
 class Progress:
