@@ -21,15 +21,15 @@ def differences(vppctl: Vppctl, *names: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def pair(vppctl: Vppctl) -> Vppctl:
+def pair(either: Vppctl) -> Vppctl:
     """A pair that an agent has made and left."""
-    with Agent(vppctl):
-        vppctl.put(
+    with Agent(either):
+        either.put(
             veth("va", "vb", ip_addresses=["10.0.0.1/24"], mtu=1400),
             veth("vb", "va", "ns1", host_if_name="bb"),
             wait=True,
         )
-    return vppctl
+    return either
 
 
 def test_what_the_agent_made_has_no_difference(pair: Vppctl) -> None:
@@ -66,19 +66,19 @@ def test_a_link_that_is_gone_and_one_too_many(pair: Vppctl) -> None:
     assert [(d["attribute"], d["configured"]) for d in differences(pair)] == [("link", "")]
 
 
-def test_what_waits_is_no_difference_and_what_is_in_the_way_is(vppctl: Vppctl) -> None:
-    vppctl.put(veth("va", "vb"))
-    assert differences(vppctl) == []
+def test_what_waits_is_no_difference_and_what_is_in_the_way_is(either: Vppctl) -> None:
+    either.put(veth("va", "vb"))
+    assert differences(either) == []
     ip("link", "add", "va", "type", "veth", "peer", "name", "foreign")
-    vppctl.put(veth("vb", "va"))
-    assert {(d["name"], d["attribute"]) for d in differences(vppctl)} == {("va", "state"), ("vb", "state")}
-    assert all("NameTaken" in d["found"] for d in differences(vppctl))
-    assert vppctl.run("check", "zz").returncode == 3
+    either.put(veth("vb", "va"))
+    assert {(d["name"], d["attribute"]) for d in differences(either)} == {("va", "state"), ("vb", "state")}
+    assert all("NameTaken" in d["found"] for d in differences(either))
+    assert either.run("check", "zz").returncode == 3
 
 
-def test_a_missing_named_namespace_is_told_and_not_made(vppctl: Vppctl) -> None:
-    vppctl.put(veth("va", "vb"), veth("vb", "va", "ns1"))
-    assert {(d["name"], d["attribute"], d["configured"]) for d in differences(vppctl)} == {
+def test_a_missing_named_namespace_is_told_and_not_made(either: Vppctl) -> None:
+    either.put(veth("va", "vb"), veth("vb", "va", "ns1"))
+    assert {(d["name"], d["attribute"], d["configured"]) for d in differences(either)} == {
         ("va", "namespace", "ns1"),
         ("vb", "namespace", "ns1"),
     }

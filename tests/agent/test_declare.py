@@ -118,36 +118,36 @@ def test_edit_reports_a_concurrent_change_and_overwrites_nothing(on_etcd: Vppctl
     kept.unlink()
 
 
-def test_edit_stores_what_is_valid_and_keeps_what_is_not(vppctl: Vppctl) -> None:
-    vppctl.put(veth("a", "b"))
+def test_edit_stores_what_is_valid_and_keeps_what_is_not(either: Vppctl) -> None:
+    either.put(veth("a", "b"))
 
     def edit(command: str) -> subprocess.CompletedProcess[str]:
-        script = vppctl.folder / "editor"
+        script = either.folder / "editor"
         script.write_text(f'#!/bin/sh\n{command} "$1"\n')
         script.chmod(0o755)
-        vppctl.environment["EDITOR"] = str(script)
-        return vppctl.run("edit", "a")
+        either.environment["EDITOR"] = str(script)
+        return either.run("edit", "a")
 
     assert edit('sed -i \'s/"b"/"c"/\'').returncode == 0
-    assert json.loads(vppctl("get", "a"))["veth"] == {"peer_if_name": "c"}
+    assert json.loads(either("get", "a"))["veth"] == {"peer_if_name": "c"}
     bad = edit('sed -i \'s/"c"/"a"/\'')
     assert bad.returncode == 4
     assert "veth.peer_if_name" in bad.stderr
     kept = bad.stderr.split("mend ")[1].split(" and ")[0]
     assert json.loads(Path(kept).read_text())["veth"] == {"peer_if_name": "a"}
     os.unlink(kept)
-    assert json.loads(vppctl("get", "a"))["veth"] == {"peer_if_name": "c"}
+    assert json.loads(either("get", "a"))["veth"] == {"peer_if_name": "c"}
     assert "nothing changed" in edit("true").stderr
-    assert vppctl.run("edit", "zz").returncode == 3
+    assert either.run("edit", "zz").returncode == 3
 
 
-def test_apply_refuses_bad_files_and_empty_folders(vppctl: Vppctl) -> None:
-    empty = folder(vppctl)
-    result = vppctl.run("apply", "-f", empty)
+def test_apply_refuses_bad_files_and_empty_folders(either: Vppctl) -> None:
+    empty = folder(either)
+    result = either.run("apply", "-f", empty)
     assert (result.returncode, result.stderr.count("\n")) == (4, 1)
-    wanted = folder(vppctl, veth("a", "b"), veth("x", "x"))
-    assert vppctl.run("apply", "-f", wanted).returncode == 4
-    assert vppctl("list") == ""
+    wanted = folder(either, veth("a", "b"), veth("x", "x"))
+    assert either.run("apply", "-f", wanted).returncode == 4
+    assert either("list") == ""
 
 
 def test_an_apply_of_many_needs_several_transactions_and_says_so(on_etcd: Vppctl) -> None:

@@ -17,29 +17,29 @@ from vppctl.agent.lock import pulse
 pytestmark = pytest.mark.kernel
 
 
-def test_a_second_agent_of_the_label_is_refused_and_another_label_is_not(vppctl: Vppctl) -> None:
-    with Agent(vppctl) as agent:
-        wait_until(lambda: vppctl.run("agent", "health").returncode == 0, "a healthy agent")
-        second = vppctl.run("agent", "run", "--once")
+def test_a_second_agent_of_the_label_is_refused_and_another_label_is_not(either: Vppctl) -> None:
+    with Agent(either) as agent:
+        wait_until(lambda: either.run("agent", "health").returncode == 0, "a healthy agent")
+        second = either.run("agent", "run", "--once")
         assert agent.process is not None
         assert second.returncode == 1
         assert second.stderr.splitlines()[-1] == (
             f"an agent of label vpp1 is already running on this host, as PID {agent.process.pid}; "
             "stop it, or give this one another --label"
         )
-        assert vppctl.run("-l", "other", "agent", "run", "--once").returncode == 0
+        assert either.run("-l", "other", "agent", "run", "--once").returncode == 0
         agent.stop(signal.SIGKILL)
-        assert vppctl.run("agent", "health").returncode == 1
-        assert vppctl.run("agent", "run", "--once").returncode == 0
+        assert either.run("agent", "health").returncode == 1
+        assert either.run("agent", "run", "--once").returncode == 0
 
 
-def test_health_on_another_host_asks_the_store(vppctl: Vppctl) -> None:
-    result = vppctl.run("-l", "never-ran-here", "agent", "health")
+def test_health_on_another_host_asks_the_store(either: Vppctl) -> None:
+    result = either.run("-l", "never-ran-here", "agent", "health")
     assert (result.returncode, result.stderr) == (1, "no agent of label never-ran-here is running\n")
-    sign = vppctl.folder / "sign"
+    sign = either.folder / "sign"
     sign.write_text("{}")
-    vppctl("put", "--raw", "/vnf-agent/never-ran-here/check/status/v1/agent", str(sign))
-    assert vppctl.run("-l", "never-ran-here", "agent", "health").returncode == 0
+    either("put", "--raw", "/vnf-agent/never-ran-here/check/status/v1/agent", str(sign))
+    assert either.run("-l", "never-ran-here", "agent", "health").returncode == 0
 
 
 def test_a_hung_agent_is_not_healthy(vppctl: Vppctl) -> None:
@@ -63,22 +63,22 @@ def test_a_signal_that_comes_while_the_agent_starts_is_not_lost(vppctl: Vppctl) 
             assert agent.stop() == 0, "ended by the signal's default"
 
 
-def test_cleanup_removes_what_the_agent_made_and_nothing_else(vppctl: Vppctl) -> None:
+def test_cleanup_removes_what_the_agent_made_and_nothing_else(either: Vppctl) -> None:
     ip("link", "add", "mine", "type", "veth", "peer", "name", "mine2")
-    with Agent(vppctl):
-        vppctl.put(veth("a", "b"), veth("b", "a", "ns1"), wait=True)
-        refused = vppctl.run("agent", "cleanup")
+    with Agent(either):
+        either.put(veth("a", "b"), veth("b", "a", "ns1"), wait=True)
+        refused = either.run("agent", "cleanup")
         assert refused.returncode == 1
         assert "already running" in refused.stderr
-    shown = vppctl("agent", "cleanup", "--dry-run")
+    shown = either("agent", "cleanup", "--dry-run")
     assert sorted(shown.splitlines()) == ["would remove a in namespace default", "would remove b in namespace ns1"]
     assert "a" in links()
-    vppctl("-l", "other", "agent", "cleanup")
+    either("-l", "other", "agent", "cleanup")
     assert "a" in links()
-    vppctl("agent", "cleanup")
+    either("agent", "cleanup")
     assert set(links()) == {"mine", "mine2"}
     assert links("ns1") == {}
-    assert vppctl("agent", "cleanup") == ""
+    assert either("agent", "cleanup") == ""
 
 
 def test_the_service_manager_is_told(vppctl: Vppctl) -> None:
@@ -119,13 +119,13 @@ def test_the_log_level_changes_at_run_time(vppctl: Vppctl) -> None:
         wait_until(lambda: "log level is info now" in agent.log.read_text(), "less to be logged")
 
 
-def test_history_tells_what_was_done(vppctl: Vppctl) -> None:
-    with Agent(vppctl):
-        vppctl.put(veth("a", "b"))
-        vppctl.wait_state("a", "PENDING", "PeerNotConfigured")
-        vppctl.put(veth("b", "a"), wait=True)
-        vppctl.put(veth("a", "b", ip_addresses=["10.0.0.1/24"]), wait=True)
-        (report,) = json.loads(vppctl("history", "a", "-o", "json"))
+def test_history_tells_what_was_done(either: Vppctl) -> None:
+    with Agent(either):
+        either.put(veth("a", "b"))
+        either.wait_state("a", "PENDING", "PeerNotConfigured")
+        either.put(veth("b", "a"), wait=True)
+        either.put(veth("a", "b", ip_addresses=["10.0.0.1/24"]), wait=True)
+        (report,) = json.loads(either("history", "a", "-o", "json"))
         results = [(e["result"].partition(":")[0], e["operations"]) for e in report["history"]]
         assert results == [
             ("PENDING PeerNotConfigured", []),
@@ -133,9 +133,9 @@ def test_history_tells_what_was_done(vppctl: Vppctl) -> None:
             ("APPLIED", ["add 10.0.0.1/24 to a"]),
         ]
         assert all(e["duration_ms"] > 0 and e["revision"] for e in report["history"])
-        assert vppctl("history", "a").count("\n") == 3
-        assert "(add 10.0.0.1/24 to a)" in vppctl("describe", "a")
-        assert vppctl.run("history", "zz").returncode == 3
+        assert either("history", "a").count("\n") == 3
+        assert "(add 10.0.0.1/24 to a)" in either("describe", "a")
+        assert either.run("history", "zz").returncode == 3
 
 
 def test_history_is_bounded(vppctl: Vppctl) -> None:
@@ -173,3 +173,14 @@ def test_the_unit_starts_this_program(vppctl: Vppctl) -> None:
     started = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
     assert os.access(started.removeprefix("ExecStart=").split()[0], os.X_OK)
     assert "Type=notify" in unit
+
+
+def test_history_begins_with_the_agent(vppctl: Vppctl) -> None:
+    for mtu in (1400, 1500):
+        with Agent(vppctl, "--resync", "adopt"):
+            vppctl.put(veth("a", "b", mtu=mtu), veth("b", "a"), wait=True)
+    assert vppctl("history") == "", "it goes with the agent that keeps it"
+    with Agent(vppctl, "--resync", "adopt"):
+        vppctl.wait_state("a", "APPLIED")
+        (entry,) = vppctl.state("a")["history"]
+        assert (entry["operations"], entry["result"]) == ([], "APPLIED")
