@@ -120,14 +120,15 @@ def test_an_error_that_comes_again_is_counted(vppctl: Vppctl) -> None:
         assert "mtu: 1 is out of range; write 68 to 65535, or 0 for the default  (2 times)" in vppctl("describe", "a")
 
 
-@pytest.mark.parametrize("output", ["json", "yaml", "table", "name"])
+@pytest.mark.parametrize("output", ["json", "yaml", "table", "name", "terminal"])
 def test_what_changes_is_streamed(either: Vppctl, output: str) -> None:
     """Objects one a line, or documents one after the other, from the first one on."""
     lines = either.folder / "watch.txt"
     either.put(veth("a", "b"))
     with Agent(either), lines.open("wb") as out:
         either.wait_state("a", "PENDING", "PeerNotConfigured")
-        command = either.command("vppctl", ["status", "-w", "-o", output])
+        options = ["--color", "always", "status"] if output == "terminal" else ["status", "-o", output]
+        command = either.command("vppctl", [*options, "-w"])
         watcher = subprocess.Popen(command, env=either.environment, stdout=out, stderr=subprocess.DEVNULL)
         try:
             wait_until(lambda: "a\n" in lines.read_text() or "PENDING" in lines.read_text(), "the first state")
@@ -141,6 +142,10 @@ def test_what_changes_is_streamed(either: Vppctl, output: str) -> None:
     if output == "name":
         assert text.split()[0] == "a"
         assert set(text.split()) == {"a", "b"}
+        return
+    if output == "terminal":
+        assert re.search("^[0-9:]{8}  b  \x1b\\[32mAPPLIED\x1b\\[0m", text, re.MULTILINE)
+        assert re.search("^[0-9:]{8}  a  .*PENDING.*PeerNotConfigured: peer 'b' is not configured", text, re.MULTILINE)
         return
     if output == "table":
         assert re.search(r"^b +APPLIED .*a$", text, re.MULTILINE)

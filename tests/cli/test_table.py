@@ -46,6 +46,17 @@ def test_then_lists_then_texts_take_more_lines_and_empty_columns_go() -> None:
     ]
 
 
+def test_without_texts_the_lists_go_below_their_rows() -> None:
+    assert drawn(50, [row[:5] for row in ROWS], HEADER[:5]) == [
+        "NAME   STATE    NAMESPACE",
+        "  ADDRESSES",
+        "─────────────────────────",
+        "veth1  APPLIED  ns1",
+        "  192.168.22.1/24, 2001:db8::ff00:89e3:bb42/48",
+        "b      PENDING  ns2",
+    ]
+
+
 def test_then_rows_become_paragraphs() -> None:
     lines = drawn(60)
     assert lines[:5] == [

@@ -18,8 +18,8 @@ Row = Sequence[str]
 def table(header: Row, rows: Sequence[Row], width: int, paint: Paint) -> Iterator[str]:
     """The lines of a table that is at most `width` columns wide.
 
-    What is too wide gets first its lists on lines of their own, then loses columns with nothing in them, then has its
-    texts wrapped; where all that does not do, each row becomes a paragraph.
+    What is too wide gets first its lists one below the other, then loses columns with nothing in them, then has its
+    texts wrapped or its lists below each row; where all that does not do, each row becomes a paragraph.
     """
     cells = [[[cell] for cell in row] for row in rows]
     if _total(header, cells) > width:
@@ -30,6 +30,10 @@ def table(header: Row, rows: Sequence[Row], width: int, paint: Paint) -> Iterato
         texts = [i for i, name in enumerate(header) if name in _TEXTS]
         room = width - _total([n for n in header if n not in _TEXTS], [_without(row, texts) for row in cells])
         each = room // max(1, len(texts)) - len(GAP)
+        below = [i for i, name in enumerate(header) if name in _LISTS and not texts]
+        if below and _total([n for n in header if n not in _LISTS], [_without(row, below) for row in cells]) <= width:
+            yield from _lists_below(header, cells, below, width, paint)
+            return
         narrow = [[wrapped(c[0], max(LEAST, each)) if i in texts else c for i, c in enumerate(row)] for row in cells]
         if _total(header, narrow) > width:
             yield from _paragraphs(header, cells, width, paint)
@@ -77,6 +81,20 @@ def _columns(header: Row, cells: Sequence[Sequence[Sequence[str]]], paint: Paint
             yield GAP.join(
                 paint(text, line) if line else text for text, line in zip(padded, lines, strict=True)
             ).rstrip()
+
+
+def _lists_below(
+    header: Row, cells: Sequence[list[list[str]]], below: Sequence[int], width: int, paint: Paint
+) -> Iterator[str]:
+    """The lists of each row on lines of their own below it."""
+    names = [name for i, name in enumerate(header) if i not in below]
+    lines = _columns(names, [_without(row, below) for row in cells], paint)
+    yield next(lines)
+    yield from (GAP + paint(header[i], "HEADER") for i in below)
+    yield next(lines)
+    for row, line in zip(cells, lines, strict=True):
+        yield line
+        yield from (GAP + part for i in below for part in wrapped(", ".join(row[i]), width - len(GAP)) if part)
 
 
 def _paragraphs(header: Row, cells: Sequence[Sequence[Sequence[str]]], width: int, paint: Paint) -> Iterator[str]:
