@@ -64,8 +64,20 @@ class Etcd:
         return False
 
     def signal(self, number: signal.Signals) -> None:
+        """Send it; one that stops or ends the server has done so at return: until then it may answer a request."""
         assert self.process is not None
         os.kill(self.process.pid, number)
+        if number in (signal.SIGSTOP, signal.SIGKILL):
+            wait_until(self._is_still, "the signal to be taken")
+
+    def _is_still(self) -> bool:
+        """Whether every thread is stopped or has ended (field 3 of proc(5)'s stat)."""
+        assert self.process is not None
+        try:
+            stats = [task.read_text() for task in Path(f"/proc/{self.process.pid}/task").glob("*/stat")]
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return all(stat.rpartition(")")[2].split()[0] in "TZX" for stat in stats)
 
     def kill(self) -> None:
         if self.process is not None:
