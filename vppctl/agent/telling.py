@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -28,8 +28,8 @@ ERRORS = 3
 class _Past:
     """What was done about one interface since the agent's start, and what went wrong."""
 
-    history: deque[Report] = field(default_factory=lambda: deque(maxlen=HISTORY))
-    errors: deque[Report] = field(default_factory=lambda: deque(maxlen=ERRORS))
+    history: list[Report] = field(default_factory=list)
+    errors: list[Report] = field(default_factory=list)
 
     def remember(self, content: Report, operations: Sequence[str], seconds: float) -> None:
         """A transaction that took `seconds` has led to this report."""
@@ -38,13 +38,16 @@ class _Past:
         duration = round(seconds * 1e3, 1)
         entry = {"time": now, "revision": revision, "operations": list(operations)}
         entry |= {"result": f"{result} {text}" if content["reason"] else result, "duration_ms": duration}
-        self.history.append(entry)
+        # New lists, for the old ones are being published; and short ones, for there may be ten thousand.
+        self.history = [*self.history[1 - HISTORY :], entry]
         if result not in (State.FAILED, State.INVALID):
             return
         times = 1
         if self.errors and self.errors[-1]["error"] == text:
-            times += self.errors.pop()["times"]
-        self.errors.append({"time": now, "revision": revision, "error": text, "times": times})
+            times += self.errors[-1]["times"]
+            self.errors = self.errors[:-1]
+        error = {"time": now, "revision": revision, "error": text, "times": times}
+        self.errors = [*self.errors[1 - ERRORS :], error]
 
 
 class Teller:
@@ -143,7 +146,7 @@ class Teller:
         past = self._past.setdefault(key, _Past())
         if operations or before is None or before["last_change"] != content["last_change"]:
             past.remember(content, operations, seconds)
-        content["history"], content["errors"] = list(past.history), list(past.errors)
+        content["history"], content["errors"] = past.history, past.errors
         self._unpublished.pop(key, None)
         if self.publisher:
             self.publisher.offer(key, content)
