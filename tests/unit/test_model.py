@@ -63,6 +63,8 @@ def problems(document: object, kind: Kind = Kind.LINUX, **more: Any) -> list[str
         pytest.param({"ip_addresses": ["1.2.3.4/33"]}, "beyond 32", id="prefix too long"),
         pytest.param({"ip_addresses": ["1.2.3.4/0.0.0.255"]}, "no number behind the slash", id="hostmask"),
         pytest.param({"ip_addresses": ["fe80::1%eth0/64"]}, "has a zone", id="zone"),
+        pytest.param({"ip_addresses": ["fe80::1%\x1b[2J"]}, "'fe80::1%\\x1b[2J' has a zone", id="control in a zone"),
+        pytest.param({"type": "00"}, "type: '00' is not known; write one of 0 (VETH)", id="number with zeros"),
         pytest.param({"ip_addresses": ["ff02::1/64"]}, "multicast", id="multicast address"),
         pytest.param({"ip_addresses": ["300.1.1.1/8"]}, "is no IP address", id="no address"),
         pytest.param({"ip_addresses": "1.2.3.4/8"}, "write a list of strings", id="no list"),
@@ -140,6 +142,7 @@ def test_reads_what_proto_json_reads(text: str) -> None:
         pytest.param(b'{"a":1e999}', "too large", id="infinite"),
         pytest.param(b'{"a":1,"a":2}', "a: is given twice", id="twice"),
         pytest.param(b'{"a":"\\ud800"}', "surrogate", id="surrogate"),
+        pytest.param(b'{"\\u001b[2J":{"x":"\\ud800"}}', "\\x1b[2J.x: has half of", id="control in a path"),
         pytest.param(b"[" * 3000 + b"]" * 3000, "deeper than 32", id="deep"),
         pytest.param(b"[" * 40 + b"]" * 40, "deeper than 32", id="deep but closed"),
         pytest.param(b"9" * 5000, "too large", id="digits"),
@@ -150,6 +153,7 @@ def test_reads_what_proto_json_reads(text: str) -> None:
 def test_strict_json(data: bytes, said: str) -> None:
     (problem,) = decode_bytes(data, kind=Kind.LINUX).problems
     assert said in str(problem)
+    assert str(problem).isprintable()
 
 
 @given(st.binary(max_size=200))
@@ -213,7 +217,8 @@ def test_encoding_and_reading_back(interface: Interface) -> None:
 
 
 def test_vpp_is_encoded_and_read_back() -> None:
-    for document in (AFPACKET, {**MEMIF, "memif": {"id": 7, "master": True, "secret": "x"}}):
+    # A section of defaults alone was once left out when it was stored, and what was stored was invalid.
+    for document in (AFPACKET, {**MEMIF, "memif": {}}, {**MEMIF, "memif": {"id": 7, "master": True, "secret": "x"}}):
         interface = decode(document, kind=Kind.VPP).interface
         assert isinstance(interface, VppInterface)
         assert guess_kind(document) is Kind.VPP

@@ -88,7 +88,7 @@ def decode(
 def encode(interface: Interface | VppInterface) -> bytes:
     """The document as Go's encoding/json writes it: snake_case, numbers, defaults left out, in field order."""
     fields = _linux_fields(interface) if isinstance(interface, Interface) else _vpp_fields(interface)
-    present = {name: value for name, value in fields.items() if value}
+    present = {name: value for name, value in fields.items() if value or name == "memif"}
     return json.dumps(present, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -214,8 +214,7 @@ def _linux_fields(interface: Interface) -> dict[str, Any]:
 
 def _vpp_fields(interface: VppInterface) -> dict[str, Any]:
     memif = interface.memif
-    section = {name: getattr(memif, name) for name in MESSAGES[Kind.VPP].fields["memif"].fields} if memif else {}  # type: ignore[union-attr]
-    return {
+    fields = {
         "name": interface.name,
         "description": interface.description,
         "type": int(interface.type),
@@ -223,6 +222,10 @@ def _vpp_fields(interface: VppInterface) -> dict[str, Any]:
         "phys_address": interface.phys_address,
         "mtu": interface.mtu,
         "ip_addresses": list(interface.ip_addresses),
-        "memif": {name: value for name, value in section.items() if value},
         "afpacket": {"host_if_name": interface.host_if_name} if interface.host_if_name else {},
     }
+    if memif is not None:
+        # One with nothing but defaults is a section all the same.
+        section = {name: getattr(memif, name) for name in MESSAGES[Kind.VPP].fields["memif"].fields}  # type: ignore[union-attr]
+        fields["memif"] = {name: value for name, value in section.items() if value}
+    return fields

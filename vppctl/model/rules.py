@@ -49,13 +49,13 @@ def check_name(reader: Reader, path: str, name: str, what: str = "name") -> bool
     if not name:
         problem = f"the {what} is missing; write a name"
     elif "/" in name:
-        problem = f"{shown(name)} has a slash; a {what} is one part of a key"
+        problem = f"{shown(name)} has a slash; a {what} is one part of a key, write it without"
     elif not is_clean(name):
         problem = f"{shown(name)} has control characters; remove them"
     elif name in (".", ".."):
         problem = f"{shown(name)} is no name; choose another"
     elif len(name.encode()) > MAX_NAME:
-        problem = f"{shown(name)} is {len(name.encode())} bytes long; at most {MAX_NAME} are accepted"
+        problem = f"{shown(name)} is {len(name.encode())} bytes long; write at most {MAX_NAME}"
     if problem:
         reader.complain(path, problem)
     return not problem
@@ -93,7 +93,7 @@ def check_mtu(reader: Reader, path: str, mtu: int) -> None:
 def addresses(reader: Reader, path: str, values: Sequence[str]) -> tuple[str, ...]:
     """The addresses in canonical spelling; those with problems are left out."""
     if len(values) > MAX_ADDRESSES:
-        reader.complain(path, f"has {len(values)} addresses; at most {MAX_ADDRESSES} are accepted")
+        reader.complain(path, f"has {len(values)} addresses; write at most {MAX_ADDRESSES}")
         return ()
     found: dict[str, int] = {}
     for number, value in enumerate(values):
@@ -122,14 +122,15 @@ def _address(value: str) -> tuple[str, str]:
     except ValueError:
         return "is no IP address; write address/prefix, such as 192.168.22.1/24", ""
     bits = address.max_prefixlen
+    # Before the host is repeated: a zone is free text.
+    if getattr(address, "scope_id", None):
+        return "has a zone; leave out what follows the '%'", ""
     if not slash:
         return f"has no prefix length; write '{host}/{24 if bits == 32 else 64}'", ""
     if not _PREFIX.fullmatch(prefix):
         return f"has no number behind the slash; write a prefix length from 0 to {bits}", ""
     if int(prefix) > bits:
         return f"has a prefix length beyond {bits}; write 0 to {bits}", ""
-    if getattr(address, "scope_id", None):
-        return "has a zone; leave out what follows the '%'", ""
     if address.packed[0] in (range(0xE0, 0xF0) if bits == 32 else (0xFF,)):
         return "is a multicast address; write one of a host", ""
     if not any(address.packed):

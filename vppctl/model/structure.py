@@ -108,6 +108,9 @@ class Reader:
 
     def _enum(self, kind: Enum, value: object, path: str) -> int | None:
         number = kind.values.get(value, whole(value)) if isinstance(value, str) else whole(value)
+        if isinstance(value, str) and value.isdigit() and value != str(number):
+            # "02": the schema takes numbers as they are written.
+            number = None
         if number is None or number not in kind.values.values():
             known = ", ".join(f"{n} ({name})" for name, n in kind.values.items())
             self.complain(path, f"{shown(value)} is not known; write one of {known}")

@@ -34,7 +34,7 @@ def shown(value: object) -> str:
 def parse(data: bytes, limit: int = MAX_FILE) -> Any:
     """The value of a JSON text. Raises InvalidDocument, and nothing else, whatever the bytes are."""
     if len(data) > limit:
-        raise _invalid(f"is {len(data)} bytes long; at most {limit} are accepted")
+        raise _invalid(f"is {len(data)} bytes long; write at most {limit}")
     if data.startswith(b"\xef\xbb\xbf"):
         raise _invalid("starts with a byte order mark; save it as UTF-8 without one")
     try:
@@ -48,7 +48,7 @@ def parse(data: bytes, limit: int = MAX_FILE) -> Any:
     except json.JSONDecodeError as error:
         raise _invalid(_syntax(text, error)) from None
     except RecursionError:
-        raise _invalid(f"is nested deeper than {MAX_DEPTH} levels") from None
+        raise _too_deep() from None
     except InvalidDocument:
         raise
     except ValueError:
@@ -62,6 +62,10 @@ def parse(data: bytes, limit: int = MAX_FILE) -> Any:
 
 def _invalid(text: str, path: str = "") -> InvalidDocument:
     return InvalidDocument(Problem(path, text))
+
+
+def _too_deep() -> InvalidDocument:
+    return _invalid(f"is nested deeper than {MAX_DEPTH} levels; write one JSON object without so many brackets")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -89,11 +93,12 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant,
 
 def _bounded(value: object, path: str, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise _invalid(f"is nested deeper than {MAX_DEPTH} levels")
+        raise _too_deep()
     if isinstance(value, dict):
         for key, member in value.items():
             _scalar(key, path)
-            _bounded(member, f"{path}.{key}" if path else key, depth + 1)
+            name = shown(key)[1:-1]
+            _bounded(member, f"{path}.{name}" if path else name, depth + 1)
     elif isinstance(value, list):
         for number, member in enumerate(value):
             _bounded(member, f"{path}[{number}]", depth + 1)
