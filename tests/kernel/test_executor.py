@@ -13,8 +13,8 @@ from tests.support.netns import ip, links, wait_until
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.monitor import KernelEvent, LinkChanged, LinkMonitor, LinksChanged, NamespaceGone
-from vppctl.linux.namespaces import start_of
 from vppctl.linux.nsids import NsidTable
+from vppctl.linux.processes import start_of
 from vppctl.microservices import Microservices
 from vppctl.model.interface import Interface, NamespaceRef, NamespaceType
 from vppctl.reconcile.state import Configured, State

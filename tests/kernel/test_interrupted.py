@@ -13,9 +13,10 @@ from vppctl.agent import reconciler as passes
 from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
-from vppctl.linux.namespaces import open_own, start_of
+from vppctl.linux.namespaces import open_own
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe, observe_marked, read_counters
+from vppctl.linux.processes import start_of
 from vppctl.linux.rtnl import Rtnl
 from vppctl.microservices import Microservices
 from vppctl.model.keys import Kind

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.netns import ip, wait_until
-from vppctl.linux.namespaces import Netns, create_named, discover, resolve
+from vppctl.linux.named import create_named, discover
+from vppctl.linux.namespaces import Netns
+from vppctl.linux.resolve import resolve
 from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.reconcile.state import Creatable, Reason, Unavailable
 
@@ -55,7 +57,7 @@ def test_one_made_by_ip_and_one_made_by_us_are_alike() -> None:
 
 
 def test_many_made_at_once_by_many_are_each_made_once() -> None:
-    code = "from vppctl.linux.namespaces import create_named\nfor n in range(20): create_named(f'n{n}')"
+    code = "from vppctl.linux.named import create_named\nfor n in range(20): create_named(f'n{n}')"
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [process.wait(30) for process in running] == [0, 0, 0]
     assert len({identity(named(f"n{n}")) for n in range(20)}) == 20

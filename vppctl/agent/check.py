@@ -12,8 +12,9 @@ from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.agent.sources import Sources
 from vppctl.linux.hosts import find_hosts
-from vppctl.linux.namespaces import raise_file_limit, start_of
+from vppctl.linux.namespaces import raise_file_limit
 from vppctl.linux.nsids import NsidTable
+from vppctl.linux.processes import start_of
 from vppctl.microservices import Microservices
 from vppctl.model.keys import Kind, config_prefix
 from vppctl.reconcile.drift import Drift, kernel_drift, vpp_drift

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from vppctl.agent.lock import AgentLock
 from vppctl.errors import VppctlError
 from vppctl.linux.executor import Executor
-from vppctl.linux.namespaces import discover
+from vppctl.linux.named import discover
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe_marked
 from vppctl.reconcile.marks import Marks

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from vppctl.agent.memory import Memory
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.executor import Executor
-from vppctl.linux.namespaces import Netns, discover
+from vppctl.linux.named import discover
+from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe, observe_marked
 from vppctl.model.interface import NamespaceRef

@@ -6,7 +6,10 @@ import os
 import time
 
 from vppctl.agent.status import Report, rfc3339
-from vppctl.linux.namespaces import RUN_NETNS, Netns, of_process, resolve, start_of
+from vppctl.linux.named import RUN_NETNS
+from vppctl.linux.namespaces import Netns
+from vppctl.linux.processes import of_process, start_of
+from vppctl.linux.resolve import resolve
 from vppctl.microservices import Container, Microservices
 from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.reconcile.state import Creatable, NetnsId, Reason, Resolution, Unavailable

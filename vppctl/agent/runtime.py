@@ -25,8 +25,8 @@ from vppctl.agent.telling import Teller
 from vppctl.agent.vpp_worker import VppNews, VppWorker
 from vppctl.errors import StoreError
 from vppctl.linux.monitor import LinksChanged, NamespaceGone, Overrun
-from vppctl.linux.namespaces import start_of
 from vppctl.linux.nsids import NsidTable
+from vppctl.linux.processes import start_of
 from vppctl.linux.watcher import NamespacesChanged
 from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.interface import NamespaceType

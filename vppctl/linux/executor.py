@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from vppctl.linux import wire
-from vppctl.linux.namespaces import Netns, create_named, enable_ipv6
+from vppctl.linux.named import create_named
+from vppctl.linux.namespaces import Netns, enable_ipv6
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import set_checksum
 from vppctl.linux.rtnl import Answer, Rtnl

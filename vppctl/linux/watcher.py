@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from vppctl.linux.namespaces import alive
+from vppctl.linux.processes import alive
 from vppctl.model.interface import NamespaceRef, NamespaceType
 
 AWAITED_MS = 100

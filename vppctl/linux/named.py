@@ -1,0 +1,85 @@
+"""Named namespaces, as `ip netns add` makes them, and all that a host has."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+
+from vppctl.linux import syscalls
+from vppctl.linux.beneath import look, open_beneath
+from vppctl.linux.namespaces import Netns, open_own
+from vppctl.linux.processes import of_process
+from vppctl.linux.syscalls import CLONE_NEWNET, MS_BIND, MS_REC, MS_SHARED
+from vppctl.reconcile.state import NetnsId, Unavailable
+
+RUN_NETNS = "/run/netns"
+"""Where iproute2 keeps named namespaces."""
+
+
+def create_named(name: str) -> None:
+    """Make a named namespace as `ip netns add` does, unless it is there. Raises OSError."""
+    Path(RUN_NETNS).mkdir(mode=0o755, parents=True, exist_ok=True)
+    _share(RUN_NETNS)
+    existing = open_beneath(RUN_NETNS, name, name)
+    if isinstance(existing, Netns):
+        existing.close()
+        return
+    path = f"{RUN_NETNS}/{name}"
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+    # The mount goes onto this very file, wherever a link of that name may lead by then.
+    target = look(RUN_NETNS, name)
+    failure: list[OSError] = []
+
+    def make() -> None:
+        try:
+            syscalls.unshare(CLONE_NEWNET)
+            own = f"/proc/self/task/{threading.get_native_id()}/ns/net"
+            syscalls.mount(own, f"/proc/self/fd/{target}", MS_BIND)
+        except OSError as error:
+            failure.append(error)
+
+    # The thread ends with its namespace; the bind mount keeps that alive.
+    thread = threading.Thread(target=make, name="netns-add")
+    thread.start()
+    thread.join()
+    os.close(target)
+    if failure:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise failure[0]
+
+
+def _share(folder: str) -> None:
+    """Mounts below must reach other mount namespaces, or a namespace could not be deleted from there (ip-netns(8))."""
+    try:
+        syscalls.mount("", folder, MS_SHARED | MS_REC)
+    except OSError:
+        # Not a mount point yet.
+        syscalls.mount(folder, folder, MS_BIND | MS_REC)
+        syscalls.mount("", folder, MS_SHARED | MS_REC)
+
+
+def discover() -> list[Netns]:
+    """Every network namespace of this host that has a name or a process, each once."""
+    found: dict[NetnsId, Netns] = {}
+
+    def add(netns: Netns | Unavailable) -> None:
+        if isinstance(netns, Netns) and found.setdefault(netns.id, netns) is not netns:
+            netns.close()
+
+    add(open_own())
+    for folder in (RUN_NETNS, "/run/docker/netns"):
+        with contextlib.suppress(OSError):
+            for name in sorted(os.listdir(folder)):
+                add(open_beneath(folder, name, name))
+    seen: set[str] = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            link = os.readlink(f"/proc/{pid}/ns/net")
+            if link not in seen:
+                seen.add(link)
+                add(of_process(int(pid), f"pid:{pid}"))
+    return list(found.values())
