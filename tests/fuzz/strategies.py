@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from random import Random
@@ -171,11 +172,11 @@ def _spoil(document: Any, random: Random) -> Any:
     """Another value, another key, or something deep in one place of the document."""
     places = list(_places(document))
     if not places:
-        return random.choice(VALUES)
+        return copy.deepcopy(random.choice(VALUES))
     holder, key = random.choice(places)
     match random.randrange(6):
         case 0 | 1 | 2:
-            holder[key] = random.choice(VALUES)
+            holder[key] = copy.deepcopy(random.choice(VALUES))
         case 3 if isinstance(holder, dict):
             holder[random.choice(HOSTILE)] = holder.pop(key)
         case 4:

@@ -48,10 +48,11 @@ counts: Counter[str] = Counter()
 def told(request: pytest.FixtureRequest) -> Any:
     """What was tried, for the record: figures without their seed prove nothing."""
     yield
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    if LONG and reporter:
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    if LONG and capture:
         figures = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
-        reporter.write_line(f"\nfuzz: seed {SEED}: {figures}")
+        with capture.global_and_fixture_disabled():
+            print(f"\nfuzz: seed {SEED}: {figures}")
 
 
 def judged(data: bytes, kind: Kind, *, tolerant: bool) -> Decoded:

@@ -16,7 +16,8 @@ class _Text(logging.Formatter):
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
-        return json.dumps({**fields, "message": record.getMessage()}, ensure_ascii=False)
+        message = record.getMessage()
+        return json.dumps({**fields, "message": message}, ensure_ascii=not message.isprintable())
 
 
 def set_up_logging(form: str, level: str) -> None:

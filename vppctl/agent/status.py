@@ -256,4 +256,5 @@ def _next_refresh() -> float:
 
 
 def _encode(content: Report) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    # Octets of a key or of the kernel's that are no UTF-8 are question marks here.
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

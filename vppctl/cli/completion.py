@@ -51,7 +51,9 @@ def _listed(ctx: click.Context, prefixes: Callable[[str], list[str]]) -> list[st
         settings = Settings(options)
         store = settings.open_store()
         try:
-            return [e.key for p in prefixes(settings.label) for e in store.list(p, keys_only=True).entries]
+            keys = [e.key for p in prefixes(settings.label) for e in store.list(p, keys_only=True).entries]
+            # A name that does not print would be the shell's to interpret.
+            return [key for key in keys if key.isprintable()]
         finally:
             store.close()
     except VppctlError:

@@ -92,7 +92,9 @@ def _put_raw(settings: Settings, arguments: Sequence[str], *, dry_run: bool) -> 
         revision = store.commit([Put(key, value)]).revision
     finally:
         store.close()
-    click.echo(f"put {key} (revision {revision})", err=True)
+    from vppctl.cli.render import clean
+
+    click.echo(clean(f"put {key} (revision {revision})"), err=True)
 
 
 @click.command("get")
@@ -110,7 +112,7 @@ def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str)
       vppctl get /vnf-agent/vpp1/linux/config/v1/interface/veth1
     """
     from vppctl.cli.entries import find, not_found, stored
-    from vppctl.cli.render import print_objects
+    from vppctl.cli.render import clean, print_objects
 
     settings = Settings(options)
     store = settings.open_store()
@@ -122,7 +124,7 @@ def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str)
         raise not_found(settings.label, missing)
     if output == "name":
         for entry in entries:
-            click.echo(entry.key.rpartition("/")[2])
+            click.echo(clean(entry.key.rpartition("/")[2]))
         return
     values = [stored(entry) for entry in entries]
     print_objects(values if len(names) > 1 else values[0], output)
@@ -170,7 +172,7 @@ def list_command(options: dict[str, Any], *, output: str | None) -> None:
     Example:
       vppctl list
     """
-    from vppctl.cli.render import print_objects
+    from vppctl.cli.render import clean, print_objects
     from vppctl.model.keys import ROOT
 
     store = Settings(options).open_store()
@@ -182,7 +184,7 @@ def list_command(options: dict[str, Any], *, output: str | None) -> None:
         print_objects(keys, output)
         return
     for key in keys:
-        click.echo(printable(key if output == "name" else f"key:  {key}"))
+        click.echo(clean(key if output == "name" else f"key:  {key}"))
 
 
 @click.command("dump")
@@ -191,12 +193,14 @@ def list_command(options: dict[str, Any], *, output: str | None) -> None:
 def dump_command(options: dict[str, Any], prefix: str | None) -> None:
     """Print keys and their values.
 
-    Each key that starts with PREFIX, then its value, then an empty line; without PREFIX, those of all agents.
+    Each key that starts with PREFIX, then its value, then an empty line; without PREFIX, those of all agents. What a
+    terminal would not print is escaped, also into a file; 'etcdctl get' has the octets.
 
     \b
     Example:
       vppctl dump /vnf-agent/vpp1/linux/config/
     """
+    from vppctl.cli.render import clean
     from vppctl.model.keys import ROOT
 
     store = Settings(options).open_store()
@@ -205,11 +209,6 @@ def dump_command(options: dict[str, Any], prefix: str | None) -> None:
     finally:
         store.close()
     for entry in entries:
-        click.echo(printable(entry.key))
-        click.echo(printable((entry.value or b"").decode(errors="replace"), keep="\n\t"))
+        click.echo(clean(entry.key))
+        click.echo(clean((entry.value or b"").decode(errors="backslashreplace"), keep="\n\t"))
         click.echo()
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Text from the store without what could steer a terminal."""
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)

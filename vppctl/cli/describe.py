@@ -108,7 +108,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     tentative = report.get("tentative") or ()
     since = f" since {report['last_change']}" if report.get("last_change") else ""
     own_name = report.get("internal_name") or report.get("host_if_name", "")
-    link = f"{own_name}, index {report['if_index']}" if own_name and report.get("admin_status") else ""
+    link = f"{own_name}, index {report.get('if_index', 0)}" if own_name and report.get("admin_status") else ""
     addresses = [f"{a} (tentative)" if a in tentative else a for a in report.get("ip_addresses") or ()]
     return [
         ("Name", report["name"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -103,15 +102,18 @@ def not_found(label: str, missing: Sequence[str]) -> NotFoundError:
 
 def stored(entry: Entry) -> Any:
     """The stored value; what is no JSON is shown as the text that it is."""
-    text = (entry.value or b"").decode(errors="replace")
+    from vppctl.model.text import InvalidDocument, parse
+
+    value = entry.value or b""
     try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        return parse(value)
+    except InvalidDocument:
+        return value.decode(errors="backslashreplace")
 
 
 def delete(store: Store, label: str, names: Sequence[str], *, ignore_not_found: bool = False) -> None:
     """Delete what these names mean, all or nothing. Raises NotFoundError."""
+    from vppctl.cli.render import clean
     from vppctl.store.base import Delete
 
     entries, missing = find(store, label, names)
@@ -120,6 +122,6 @@ def delete(store: Store, label: str, names: Sequence[str], *, ignore_not_found: 
     if entries:
         commit(store, [Delete(entry.key) for entry in entries])
     for entry in entries[:20]:
-        click.echo(f"deleted {entry.key}", err=True)
+        click.echo(clean(f"deleted {entry.key}"), err=True)
     if len(entries) > 20:
         click.echo(f"deleted {len(entries) - 20} more", err=True)

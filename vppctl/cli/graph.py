@@ -110,7 +110,8 @@ def _node(report: Report) -> str:
 
 
 def _badness(state: str) -> int:
-    return ["APPLIED", "PENDING", "UNKNOWN", "FAILED", "INVALID"].index(state) if state != "" else 0
+    known = ["", "APPLIED", "PENDING", "UNKNOWN", "FAILED", "INVALID"]
+    return known.index(state if state in known else "UNKNOWN")
 
 
 def _text(graph: Graph, paint: Callable[[str, str], str]) -> Iterator[str]:
@@ -153,12 +154,17 @@ def _dot(graph: Graph) -> Iterator[str]:
     yield "}"
 
 
+def _label(text: str) -> str:
+    """Mermaid takes labels for HTML; a number sign starts its own entities."""
+    return _quoted(text.replace("#", "#35;").replace("<", "#lt;").replace(">", "#gt;").replace("&", "#38;"))
+
+
 def _mermaid(graph: Graph) -> Iterator[str]:
     numbers = {node: n for n, node in enumerate(node for nodes in graph.boxes.values() for node in nodes)}
     yield "graph LR"
     for number, (space, nodes) in enumerate(sorted(graph.boxes.items())):
-        yield f"  subgraph s{number}[{_quoted(space)}]"
-        yield from (f"    n{numbers[node]}[{_quoted(node)}]" for node in sorted(nodes))
+        yield f"  subgraph s{number}[{_label(space)}]"
+        yield from (f"    n{numbers[node]}[{_label(node)}]" for node in sorted(nodes))
         yield "  end"
     for edge in graph.edges:
         yield f"  n{numbers[edge.first]} ---|{edge.state}| n{numbers[edge.second]}"

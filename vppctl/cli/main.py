@@ -166,8 +166,9 @@ def run(arguments: list[str], program: str = "vppctl") -> int:
 
 
 def _complain(line: str) -> None:
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    click.echo(text, err=True)
+    from vppctl.cli.render import clean
+
+    click.echo(clean(line), err=True)
 
 
 def main() -> None:

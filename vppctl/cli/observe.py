@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -92,7 +91,8 @@ def join(entries: Sequence[Entry], label: str) -> list[dict[str, Any]]:
                     (name, kind), {"name": name, "kind": str(kind), **unreported(alive=alive, label=label)}
                 )
             elif entry.key.startswith(status):
-                found[entry.key[len(status) :], kind] = {**_report(entry), "kind": str(kind)}
+                name = entry.key[len(status) :]
+                found[name, kind] = {**_report(entry), "name": name, "kind": str(kind)}
     reports = [found[name] for name in sorted(found)]
     attached = [report for report in reports if report["kind"] == Kind.VPP]
     if attached:
@@ -112,14 +112,10 @@ def unreported(*, alive: bool, label: str) -> dict[str, Any]:
 
 
 def _report(entry: Entry) -> dict[str, Any]:
-    name = entry.key.rpartition("/")[2]
-    try:
-        report = json.loads(entry.value or b"")
-    except ValueError:
-        report = None
-    if isinstance(report, dict):
-        return {**report, "name": name}
-    return {"name": name, "state": "UNKNOWN", "reason": "NotReported", "message": "the report cannot be read"}
+    from vppctl.cli.reports import read
+
+    unread = {"state": "UNKNOWN", "reason": "NotReported", "message": "the report cannot be read"}
+    return read(entry.value) or unread
 
 
 def _choose(reports: Sequence[dict[str, Any]], *, names: Sequence[str], problems: bool) -> list[dict[str, Any]]:

@@ -51,9 +51,9 @@ _WIDE: dict[str, _Column] = {
 }
 
 
-def clean(value: object) -> str:
+def clean(value: object, keep: str = "") -> str:
     """A value on one line, without what could steer a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in str(value))
 
 
 def print_objects(value: Any, output: str) -> None:
@@ -61,7 +61,7 @@ def print_objects(value: Any, output: str) -> None:
     if output == "yaml":
         import yaml  # type: ignore[import-untyped,unused-ignore]
 
-        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=_is_plain(value)), nl=False)
     else:
         click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_plain(value)))
 

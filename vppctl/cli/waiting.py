@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -65,18 +64,19 @@ def _pending(view: View, key: ConfigKey) -> str:
         return "is not reported by the agent yet"
     if status.get("state") == "APPLIED":
         return ""
-    return f"{status.get('state')} {status.get('reason')}: {status.get('message')}".rstrip(": ")
+    from vppctl.cli.render import clean
+
+    said = f"{status.get('state')} {status.get('reason', '')}: {status.get('message', '')}"
+    return clean(said.rstrip(": "))
 
 
 def _status(view: View, key: ConfigKey) -> dict[str, Any] | None:
     entry = view.get(status_key(key.label, key.name, key.kind))
     if entry is None or entry.value is None:
         return None
-    try:
-        status = json.loads(entry.value)
-    except ValueError:
-        return None
-    return status if isinstance(status, dict) else None
+    from vppctl.cli.reports import read
+
+    return read(entry.value)
 
 
 def _wait(store: Store, wanted: Sequence[Wanted], seconds: float, problem: Callable[[View, Wanted], str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import os
 import socket
 import struct
 from collections.abc import Iterable
@@ -43,6 +44,6 @@ def _socket(netns: Netns) -> socket.socket:
 
 def _ask(probe: socket.socket, name: str, command: int, value: int = 0) -> int:
     buffer = ctypes.create_string_buffer(_VALUE.pack(command, value), _VALUE.size)
-    fcntl.ioctl(probe, SIOCETHTOOL, _REQUEST.pack(name.encode(), ctypes.addressof(buffer)))
+    fcntl.ioctl(probe, SIOCETHTOOL, _REQUEST.pack(os.fsencode(name), ctypes.addressof(buffer)))
     answer: int = _VALUE.unpack(buffer.raw)[1]
     return answer

@@ -73,8 +73,8 @@ def i32(kind: int, value: int) -> bytes:
 
 
 def text(kind: int, value: str) -> bytes:
-    """An rtattr that holds a string, zero-terminated."""
-    return attribute(kind, value.encode() + b"\0")
+    """An rtattr that holds a string, zero-terminated; what is no UTF-8 is as `string` keeps it."""
+    return attribute(kind, value.encode(errors="surrogateescape") + b"\0")
 
 
 def message(kind: int, flags: int, body: bytes) -> bytes:

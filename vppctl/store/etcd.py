@@ -71,12 +71,12 @@ class EtcdStore:
             channel.close()
 
     def get(self, key: str) -> Entry | None:
-        answer = self.call("KV", "Range", etcdrpc.RangeRequest(key=key.encode()))
+        answer = self.call("KV", "Range", etcdrpc.RangeRequest(key=octets(key)))
         return _entry(answer.kvs[0]) if answer.kvs else None
 
     def list(self, prefix: str, revision: int = 0, keys_only: bool = False) -> Listed:
         request = etcdrpc.RangeRequest(
-            key=prefix.encode() or b"\0", range_end=range_end(prefix), revision=revision, keys_only=keys_only
+            key=octets(prefix) or b"\0", range_end=range_end(prefix), revision=revision, keys_only=keys_only
         )
         answer = self.call("KV", "Range", request)
         entries = tuple(_entry(kv) for kv in sorted(answer.kvs, key=lambda kv: kv.key))
@@ -87,7 +87,7 @@ class EtcdStore:
             etcdrpc.Compare(
                 result=etcdrpc.Compare.EQUAL,
                 target=etcdrpc.Compare.MOD,
-                key=guard.key.encode(),
+                key=octets(guard.key),
                 mod_revision=guard.mod_revision,
             )
             for guard in guards
@@ -214,21 +214,31 @@ def _read(path: str) -> bytes:
 
 
 def _entry(kv: Any) -> Entry:
-    return Entry(kv.key.decode(errors="replace"), kv.value, kv.mod_revision)
+    return Entry(from_octets(kv.key), kv.value, kv.mod_revision)
+
+
+def octets(key: str) -> bytes:
+    """A key as etcd has it: any octets."""
+    return key.encode(errors="surrogateescape")
+
+
+def from_octets(key: bytes) -> str:
+    """A key as everybody else has it; no two keys are the same."""
+    return key.decode(errors="surrogateescape")
 
 
 def _operation(operation: Operation) -> Any:
     match operation:
         case Put(key, value, lease):
-            return etcdrpc.RequestOp(request_put=etcdrpc.PutRequest(key=key.encode(), value=value, lease=lease))
+            return etcdrpc.RequestOp(request_put=etcdrpc.PutRequest(key=octets(key), value=value, lease=lease))
         case Delete(key):
-            return etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=key.encode()))
+            return etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=octets(key)))
 
 
 def range_end(prefix: str) -> bytes:
     """The end of the range of all keys with this prefix; a zero octet stands for the end of all keys."""
-    octets = prefix.encode().rstrip(b"\xff")
-    return octets[:-1] + bytes((octets[-1] + 1,)) if octets else b"\0"
+    start = octets(prefix).rstrip(b"\xff")
+    return start[:-1] + bytes((start[-1] + 1,)) if start else b"\0"
 
 
 class EtcdLease:

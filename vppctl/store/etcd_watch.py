@@ -11,7 +11,7 @@ import grpc  # noqa: TID253 - an owner of this import
 
 from vppctl.errors import StoreError
 from vppctl.store.base import Changed, Compacted, Entry, Progress
-from vppctl.store.etcd import EtcdStore, range_end
+from vppctl.store.etcd import EtcdStore, from_octets, octets, range_end
 from vppctl.store.etcd_stubs import etcdrpc
 
 SILENCE = 10.0
@@ -27,7 +27,7 @@ class EtcdWatch:
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._closed = False
         create = etcdrpc.WatchCreateRequest(
-            key=prefix.encode() or b"\0", range_end=range_end(prefix), start_revision=revision, progress_notify=True
+            key=octets(prefix) or b"\0", range_end=range_end(prefix), start_revision=revision, progress_notify=True
         )
         self._requests.put(etcdrpc.WatchRequest(create_request=create))
         # A call first: it finds an endpoint that answers, and a token that is good.
@@ -98,7 +98,7 @@ class EtcdWatch:
             return Progress(answer.header.revision) if answer.header.revision < self._seen else None
         entries = tuple(
             Entry(
-                event.kv.key.decode(errors="replace"),
+                from_octets(event.kv.key),
                 event.kv.value if event.type == event.PUT else None,
                 event.kv.mod_revision,
             )

@@ -226,6 +226,8 @@ class SqliteStore:
                 "unable to open database file": "see the permissions of its folder",
             }.get(str(error), "see the file and the space on its disk")
             raise StoreError(f"{self.description}: {error}; {mend}") from None
+        except UnicodeEncodeError:
+            raise StoreError(f"{self.description}: a key is not UTF-8, which this store does not take") from None
         except OSError as error:
             raise StoreError(
                 f"{self.description}: {error.strerror}; see the permissions, or choose another --store"

@@ -1,0 +1,74 @@
+"""Reads what an agent has published, and holds it to its shape: whoever may write to the store may have written it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Shape = Callable[[Any], Any]
+
+
+def read(value: bytes | None) -> dict[str, Any] | None:
+    """A report whose fields have the types they should have, without those that have others; None when it is none."""
+    from vppctl.model.text import InvalidDocument, parse
+
+    try:
+        found = parse(value or b"")
+    except InvalidDocument:
+        return None
+    return _members(_REPORT, found) if isinstance(found, dict) else None
+
+
+def _members(shapes: dict[str, Shape], value: Any) -> dict[str, Any]:
+    """The members that have their shape; of names that are not known here, all."""
+    if not isinstance(value, dict):
+        return {}
+    read = {name: shapes[name](member) if name in shapes else member for name, member in value.items()}
+    return {name: member for name, member in read.items() if member is not None}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> int | float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _texts(value: Any) -> list[str] | None:
+    return [member for member in value if isinstance(member, str)] if isinstance(value, list) else None
+
+
+def _state(value: Any) -> str:
+    """A word, also one that is not known here yet."""
+    return value if isinstance(value, str) and value.isascii() and value.isalpha() else "UNKNOWN"
+
+
+def _statistics(value: Any) -> dict[str, Any]:
+    return {k: v for k, v in value.items() if _number(v) is not None} if isinstance(value, dict) else {}
+
+
+def _history(value: Any) -> list[dict[str, Any]] | None:
+    return [_members(_TRANSACTION, member) for member in value] if isinstance(value, list) else None
+
+
+_TRANSACTION: dict[str, Shape] = {
+    "time": _text,
+    "revision": _number,
+    "duration_ms": _number,
+    "result": _text,
+    "operations": _texts,
+}
+_CONTAINER: dict[str, Shape] = {"name": _text, "id": _text, "pid": _number}
+_REPORT: dict[str, Shape] = {
+    **dict.fromkeys(("reason", "message", "namespace", "peer", "host_if_name", "internal_name", "type"), _text),
+    **dict.fromkeys(("admin_status", "oper_status", "phys_address", "last_change"), _text),
+    **dict.fromkeys(("if_index", "mtu", "retries", "config_revision"), _number),
+    **dict.fromkeys(("ip_addresses", "tentative"), _texts),
+    "state": _state,
+    "statistics": _statistics,
+    "container": lambda value: _members(_CONTAINER, value),
+    "history": _history,
+    # Found out here, never read.
+    "chain": lambda _: None,
+}
