@@ -98,7 +98,9 @@ def ip(*arguments: str) -> str:
 def links(namespace: str = "") -> dict[str, dict[str, Any]]:
     """The links of a named namespace (empty: of this one), with addresses, by name; without lo."""
     where = ["-n", namespace] if namespace else []
-    result = subprocess.run(["ip", *where, "-j", "-d", "addr", "show"], capture_output=True, text=True, check=False)
+    command = ["ip", *where, "-j", "-d", "addr", "show"]
+    # The kernel's names are octets.
+    result = subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", check=False)
     if result.returncode:
         return {}
     return {link["ifname"]: link for link in json.loads(result.stdout or "[]") if link.get("ifname", "lo") != "lo"}

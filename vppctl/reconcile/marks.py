@@ -34,7 +34,8 @@ class Marks:
     def alias(self, name: str) -> str:
         """The alias for the link of this interface; a name too long for it is replaced by its digest."""
         alias = self.prefix + name
-        if (len(alias) <= ALIAS_LIMIT and alias.isascii()) or len(alias.encode()) <= ALIAS_LIMIT:
+        octets = len(alias) if alias.isascii() else len(alias.encode(errors="surrogateescape"))
+        if octets <= ALIAS_LIMIT:
             return alias
         room = ALIAS_LIMIT - 20
         head = f"vppctl:{self.label}".encode()[:room].decode(errors="ignore")
@@ -60,4 +61,4 @@ def _digest(text: str, size: int) -> bytes:
     # Loads OpenSSL, which those who configure every address never need.
     import hashlib
 
-    return hashlib.blake2s(text.encode(), digest_size=size).digest()
+    return hashlib.blake2s(text.encode(errors="surrogateescape"), digest_size=size).digest()

@@ -106,9 +106,10 @@ class VppMarks(NamedTuple):
     def tag(self, name: str, shape: int) -> str:
         """The tag of an interface; names too long for it are replaced by a digest."""
         tag = f"vppctl:{self.label}:{shape:08x}:{name}"
-        if len(tag.encode()) <= TAG_LIMIT:
+        if len(tag.encode(errors="surrogateescape")) <= TAG_LIMIT:
             return tag
-        return f"{self._short}{shape:08x}:{zlib.crc32(name.encode()):08x}"
+        digest = zlib.crc32(name.encode(errors="surrogateescape"))
+        return f"{self._short}{shape:08x}:{digest:08x}"
 
     def owns(self, link: VppLink) -> bool:
         """Whether an agent of this label made it."""
