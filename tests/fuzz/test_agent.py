@@ -113,3 +113,18 @@ def test_documents_at_the_bounds(on_etcd: Vppctl) -> None:
         assert len(links("one")["a"]["addr_info"]) >= 1024
         assert "write at most 65536" in on_etcd.wait_state("over", "INVALID", "InvalidConfig")["message"]
     store.close()
+
+
+def test_documents_with_a_thousand_errors_each(on_etcd: Vppctl) -> None:
+    """Once, what was to be said about them was more than etcd takes at once, and nothing was said about anybody."""
+    store = open_store(StoreSettings((on_etcd.environment["ETCDCTL_ENDPOINTS"],), timeout=10))
+    bad = [f"10.{n}.0.1" for n in range(1024)]
+    for round_ in range(2):
+        documents = {f"bad{n}": veth(f"bad{n}", "b", ip_addresses=bad[round_:]) for n in range(60)}
+        commit(store, [Put(PREFIX.format("linux") + n, json.dumps(d).encode()) for n, d in documents.items()])
+    with Agent(on_etcd):
+        on_etcd.put(*PAIR)
+        on_etcd.wait_state("a", "APPLIED")
+        message = on_etcd.wait_state("bad59", "INVALID", "InvalidConfig")["message"]
+        assert message.endswith("; and 973 more problems")
+    store.close()

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -38,6 +38,8 @@ TOLD = 50
 """Changes of one pass that are logged one by one."""
 BATCH = 100
 """Operations in one transaction; etcd takes 128."""
+BATCH_OCTETS = 1 << 20
+"""Of one transaction; etcd takes 1.5 MiB (--max-request-bytes)."""
 
 Report = dict[str, Any]
 
@@ -144,6 +146,19 @@ def rfc3339(seconds: float | None = None, precision: str = "milliseconds") -> st
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
+def _fitting(news: Mapping[str, Report | None]) -> dict[str, bytes | None]:
+    """The first values that go into one transaction, beside the life sign; at least one."""
+    size = 0
+    found: dict[str, bytes | None] = {}
+    for key, content in islice(news.items(), BATCH - 1):
+        value = None if content is None else _encode(content)
+        size += len(key) + len(value or b"")
+        if found and size > BATCH_OCTETS:
+            break
+        found[key] = value
+    return found
+
+
 class Publisher:
     """Keeps the store's view of this agent up to date until it is closed."""
 
@@ -216,13 +231,12 @@ class Publisher:
     def _commit(self, store: Store, lease: Lease, *, alive: bool = False) -> None:
         while True:
             with self._wake:
-                keys = list(islice(self._news, BATCH - 1))
-                batch = {key: self._news.pop(key) for key in keys}
+                values = _fitting(self._news)
+                batch = {key: self._news.pop(key) for key in values}
             if not batch and not alive:
                 return
             operations: list[Operation] = [
-                Delete(key) if content is None else Put(key, _encode(content), lease.id)
-                for key, content in batch.items()
+                Delete(key) if value is None else Put(key, value, lease.id) for key, value in values.items()
             ]
             operations.append(Put(agent_key(self._label), self._life_sign(), lease.id))
             alive = False

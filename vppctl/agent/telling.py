@@ -20,6 +20,8 @@ HISTORY = 10
 COUNTERS_A_SECOND = 20
 """Reports that are published anew in a second because of their counters alone. Ten thousand hosts share one store, and
 an agent with ten thousand interfaces has one, too; probes read the newest ones from the agent itself (--http)."""
+TOLD = 200
+"""Characters of a result and operations that are kept of each: all must fit into one value of the store."""
 ERRORS = 3
 """Different errors that are kept of each interface, also when they have left the history."""
 
@@ -34,9 +36,10 @@ class _Past:
     def remember(self, content: Report, operations: Sequence[str], seconds: float) -> None:
         """A transaction that took `seconds` has led to this report."""
         now, revision, result = rfc3339(), content["config_revision"], content["state"]
-        text = f"{content['reason']}: {content['message']}"
+        text = f"{content['reason']}: {content['message']}"[:TOLD]
         duration = round(seconds * 1e3, 1)
-        entry = {"time": now, "revision": revision, "operations": list(operations)}
+        more = [f"{len(operations) - TOLD} more"] if len(operations) > TOLD else []
+        entry = {"time": now, "revision": revision, "operations": [*operations[:TOLD], *more]}
         entry |= {"result": f"{result} {text}" if content["reason"] else result, "duration_ms": duration}
         # New lists, for the old ones are being published; and short ones, for there may be ten thousand.
         self.history = [*self.history[1 - HISTORY :], entry]

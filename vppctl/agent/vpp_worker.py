@@ -121,7 +121,7 @@ class VppWorker:
     def _unavailable(self, configured: VppConfigured) -> VppCondition:
         interface = configured.content
         if not isinstance(interface, VppInterface):
-            text = "; ".join(str(problem) for problem in interface.problems)
+            text = str(interface)
             return VppCondition(configured.name, State.INVALID, Reason.INVALID_CONFIG, text, configured.revision)
         return VppCondition(
             configured.name, State.PENDING, Reason.VPP_UNAVAILABLE, self._trouble, configured.revision, interface

@@ -61,8 +61,7 @@ def _alone(desired: DesiredState, name: str) -> Condition:
     """Why a name is no member of a complete pair."""
     content = desired.configured[name].content
     if isinstance(content, Invalid):
-        text = "; ".join(str(problem) for problem in content.problems)
-        return condition(desired, name, State.INVALID, Reason.INVALID_CONFIG, text)
+        return condition(desired, name, State.INVALID, Reason.INVALID_CONFIG, str(content))
     peer = content.peer
     if desired.is_invalid(peer):
         text = f"the configuration of peer {peer!r} has errors; the pair stays as it is until they are mended"

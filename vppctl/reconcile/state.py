@@ -10,6 +10,9 @@ from typing import NamedTuple
 from vppctl.model.interface import Interface
 from vppctl.model.problem import Problem
 
+TOLD = 50
+"""Problems of one document that are told: a thousand of them are no easier to mend."""
+
 
 class State(StrEnum):
     """Where a configured interface stands."""
@@ -84,6 +87,12 @@ class Invalid(NamedTuple):
     """A document that cannot be read as an interface."""
 
     problems: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        """All problems on one line, as many as a value of the store has room for."""
+        more = len(self.problems) - TOLD
+        told = [str(problem) for problem in self.problems[:TOLD]]
+        return "; ".join([*told, f"and {more} more problems"] if more > 0 else told)
 
 
 class Configured(NamedTuple):

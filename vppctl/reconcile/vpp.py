@@ -174,7 +174,7 @@ class _Planner:
             content = configured.content
             if isinstance(content, Invalid):
                 self.kept |= {link.sw_if_index for link in self.observed if self.marks.is_of(link, name)}
-                text = "; ".join(str(problem) for problem in content.problems)
+                text = str(content)
                 self._say(configured, State.INVALID, Reason.INVALID_CONFIG, text)
                 continue
             winner = taken.setdefault(_place(content), name)
