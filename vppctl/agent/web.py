@@ -72,7 +72,10 @@ class _Server(http.server.ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """Without the lookup of a host name that HTTPServer does."""
+        """Without the lookup of a host name that HTTPServer does; a socket file is its owner's alone from the start."""
+        if self.address_family == socket.AF_UNIX:
+            # unix_bind gives the file the mode of the socket, less the umask.
+            os.fchmod(self.socket.fileno(), 0o600)
         self.socket.bind(self.server_address)
 
 

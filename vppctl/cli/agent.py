@@ -78,6 +78,7 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     from vppctl.cli.documents import load
     from vppctl.cli.entries import write
     from vppctl.cli.render import print_status
+    from vppctl.linux.privileges import give_up
 
     host = choices["docker_host"]
     if host and not host.startswith(("unix://", "tcp://", "http://", "https://", "ssh://")):
@@ -89,6 +90,8 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     interval = choices.pop("stats_interval")
     choices["stats_interval"] = 0.0 if interval in ("0", "0s") else duration(interval, "--stats-interval")
     settings = Settings(options)
+    # Before the store makes threads.
+    give_up()
     if files:
         items = load(files, settings.label)
         store = settings.open_store()

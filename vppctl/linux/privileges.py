@@ -1,0 +1,45 @@
+"""What the agent may do: all capabilities but those that it needs are given up, before it has threads.
+
+Capabilities are each thread's own, and a new thread has those of its maker (capabilities(7)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from vppctl.linux import syscalls
+
+NEEDED = {
+    "CAP_DAC_READ_SEARCH": 2,  # namespace files in folders of others
+    "CAP_NET_BROADCAST": 11,  # events of all namespaces on one socket (NETLINK_LISTEN_ALL_NSID)
+    "CAP_NET_ADMIN": 12,  # links, addresses, their sysctls, large receive buffers
+    "CAP_SYS_PTRACE": 19,  # /proc/PID/ns/net of processes of others (ptrace(2), PTRACE_MODE_READ)
+    "CAP_SYS_ADMIN": 21,  # setns, unshare, mount
+}
+"""By number (linux/capability.h), found by trying without each (tests/agent/test_privileges.py)."""
+PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
+"""linux/prctl.h"""
+
+
+def give_up() -> None:
+    """Keep of what this process has no more than what is needed, and never get more, nor its children.
+
+    Raises OSError when the kernel refuses what everybody may do.
+    """
+    needed = sum(1 << number for number in NEEDED.values())
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    for number in range(last + 1):
+        if not needed >> number & 1:
+            # Without CAP_SETPCAP the bounding set stays as the service manager has made it.
+            with contextlib.suppress(PermissionError):
+                syscalls.prctl(PR_CAPBSET_DROP, number)
+    syscalls.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    kept = needed & _permitted()
+    syscalls.capset(kept, kept, 0)
+    syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _permitted() -> int:
+    status = Path("/proc/thread-self/status").read_text()
+    return next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapPrm:"))
