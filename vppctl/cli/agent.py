@@ -99,9 +99,11 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
             write(store, items)
         finally:
             store.close()
+    where = settings.store()
+    settings.warn(where)
     return run(
         AgentSettings(
-            store=settings.store(),
+            store=where,
             label=settings.label,
             version=__version__,
             on_status=lambda reports: print_status(reports, "table", settings.color),

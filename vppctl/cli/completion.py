@@ -44,12 +44,14 @@ def complete_labels(ctx: click.Context, param: click.Parameter, incomplete: str)
 def _listed(ctx: click.Context, prefixes: Callable[[str], list[str]]) -> list[str]:
     """The keys below these prefixes of a label; none when the store is away: a key press is no place for errors."""
     from vppctl.cli.settings import Settings
+    from vppctl.store.settings import open_store
 
     options: dict[str, Any] = dict(ctx.find_root().params)
     options["command_timeout"] = options.get("command_timeout") or "300ms"
     try:
         settings = Settings(options)
-        store = settings.open_store()
+        # Without the warnings: nothing but names goes to a prompt.
+        store = open_store(settings.store())
         try:
             keys = [e.key for p in prefixes(settings.label) for e in store.list(p, keys_only=True).entries]
             # A name that does not print would be the shell's to interpret.

@@ -192,7 +192,7 @@ def _print(plan: _Plan, output: str) -> None:
 
 
 def _as_json(change: Change) -> dict[str, Any]:
-    fields = [field._asdict() for field in change.fields]
+    fields = [dict(zip(field._fields, _masked(*field), strict=True)) for field in change.fields]
     return {**change._asdict(), "fields": fields, "touches": list(change.touches)}
 
 
@@ -208,10 +208,17 @@ def _lines(plan: _Plan) -> list[str]:
         rest = ", ".join(part for part in (_EFFECTS[change.effect], touches) if part)
         lines.append(f"{_SIGNS[change.action]} {name}{': ' if rest else ''}{rest}")
         if change.action == "update":
-            lines += [f"    {line}" for field in change.fields for line in _field(*field)]
+            lines += [f"    {line}" for field in change.fields for line in _field(*_masked(*field))]
     counts = [(a, sum(1 for c in plan.changes if c.action == a)) for a in ("create", "update", "delete")]
     lines.append(", ".join(f"{count} to {action}" for action, count in counts) + f", {plan.unchanged} unchanged")
     return lines
+
+
+def _masked(name: str, before: Any, after: Any) -> tuple[str, Any, Any]:
+    """A secret is told to have changed, and no more."""
+    if name.rpartition(".")[2] != "secret":
+        return name, before, after
+    return name, before and "(old)", after and "(new)"
 
 
 def _field(name: str, before: Any, after: Any) -> list[str]:

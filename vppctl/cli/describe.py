@@ -25,7 +25,7 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     from vppctl.cli.entries import find_one, stored
     from vppctl.cli.graph import Ties, chain
     from vppctl.cli.observe import by_key, join
-    from vppctl.cli.render import print_objects
+    from vppctl.cli.render import print_objects, without_secrets
     from vppctl.model.keys import ROOT
 
     settings = Settings(options)
@@ -38,7 +38,8 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     known = by_key(reports)
     report = known[key.name, str(key.kind)]
     peer = known.get((report.get("peer", ""), "linux")) if key.kind == "linux" else None
-    found = {"key": str(key), "configuration": stored(entry), "chain": chain(report, Ties(reports)), "status": report}
+    configuration = without_secrets(stored(entry))
+    found = {"key": str(key), "configuration": configuration, "chain": chain(report, Ties(reports)), "status": report}
     found["peer_state"] = peer.get("state", "") if peer else ""
     if output == "text":
         _print(found, settings.color)

@@ -80,6 +80,7 @@ _TAKES_VALUE = frozenset(
         "--key",
         "--user",
         "--password",
+        "--password-file",
         "--command-timeout",
         "--config",
         "-l",

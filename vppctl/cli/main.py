@@ -100,6 +100,7 @@ Example:
 @click.option(
     "--password", metavar="PASSWORD", help="Password of the user; better in the environment.  [env: ETCDCTL_PASSWORD]"
 )
+@click.option("--password-file", metavar="FILE", help="Its first line is the password of the user.")
 @click.option(
     "--command-timeout",
     metavar="TIME",

@@ -41,6 +41,7 @@ class Settings:
         self._options = options
         self._environment = os.environ if environment is None else environment
         self._file: dict[str, Any] = {}
+        self._warned = False
         if path := self._value("config")[1]:
             self._file = read_config(path)
 
@@ -48,8 +49,9 @@ class Settings:
     def label(self) -> str:
         """The label whose keys are meant. Raises UsageError."""
         label: str = self._value("label")[1] or "vpp1"
-        if "/" in label or not label.isprintable() or label in (".", ".."):
-            raise UsageError(f"--label {label!r} is no label; it is one part of a key, without slashes")
+        # A colon would end the label in the marks of links, and make another agent's ours.
+        if "/" in label or ":" in label or not label.isprintable() or label in (".", ".."):
+            raise UsageError(f"--label {label!r} is no label; it is one part of a key, without slashes and colons")
         return label
 
     @property
@@ -85,7 +87,7 @@ class Settings:
             raise UsageError("--cert and --key go together; give both or none")
         secure = secure or (any(files.values()) and not self._file.get("insecure-transport"))
         user, _, password = str(self._value("user")[1] or "").partition(":")
-        password = password or str(self._value("password")[1] or "")
+        password = password or self._password()
         settings = replace(settings, cacert=files["cacert"], cert=files["cert"], key=files["key"])
         return replace(settings, secure=secure, user=user, password=password)
 
@@ -93,7 +95,37 @@ class Settings:
         """The store itself. Raises StoreError."""
         from vppctl.store.settings import open_store
 
-        return open_store(self.store())
+        settings = self.store()
+        self.warn(settings)
+        return open_store(settings)
+
+    def warn(self, settings: StoreSettings) -> None:
+        """Say on standard error what others can read: once, unless VPPCTL_ALLOW_PLAINTEXT is set."""
+        if self._warned or self._environment.get("VPPCTL_ALLOW_PLAINTEXT"):
+            return
+        self._warned = True
+        import click
+
+        away = [endpoint for endpoint in settings.endpoints if not is_loopback(endpoint)]
+        if away and not settings.secure:
+            what = "configuration and password go" if settings.password else "configuration goes"
+            text = f"warning: {what} to etcd {away[0]} in plain text; use https:// and --cacert"
+            click.echo(f"{text}, or set VPPCTL_ALLOW_PLAINTEXT=1", err=True)
+        if self._options.get("password") or ":" in str(self._options.get("user") or ""):
+            text = "warning: everybody on this host can read a password of the command line"
+            click.echo(f"{text}; use --password-file or ETCDCTL_PASSWORD", err=True)
+
+    def _password(self) -> str:
+        """From the file that was named, else as it was given. Raises InvalidInputError."""
+        path = self._options.get("password_file")
+        if not path:
+            return str(self._value("password")[1] or "")
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.readline().rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is no UTF-8"
+            raise InvalidInputError([f"{path}: cannot be read: {why}; see --password-file"]) from None
 
     def _value(self, name: str) -> tuple[int, Any]:
         """A value and the rank of its source: greater wins over smaller; -1 when nobody gave one."""
@@ -112,6 +144,17 @@ class Settings:
             if option == name and self._file.get(key):
                 return 0, self._file[key]
         return -1, None
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether `HOST:PORT` is on this host."""
+    import ipaddress
+
+    host = endpoint.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def duration(value: object, where: str) -> float:

@@ -83,7 +83,8 @@ class Reader:
                 return value
             case "bool" if isinstance(value, bool):
                 return value
-        self.complain(path, f"{shown(value)} is {_kind(value)}; write {_WANTED[kind]}")
+        what = "the secret" if path.endswith("secret") else shown(value)
+        self.complain(path, f"{what} is {_kind(value)}; write {_WANTED[kind]}")
         return None
 
     def _strings(self, value: object, path: str) -> list[str] | None:
