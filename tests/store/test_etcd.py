@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,18 +188,22 @@ def test_users(server: Etcd, store: Store) -> None:
         opened.close()
 
 
+SIGN = ["x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
     """A CA, and a key and certificate for 127.0.0.1 that serve both sides."""
 
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "csr.pem", "-subj", "/CN=root")
+    new = ("req", "-newkey", "rsa:2048", "-nodes")
+    openssl(tmp_path, *new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
+    openssl(tmp_path, *new, "-keyout", "key.pem", "-out", "csr.pem", "-subj", "/CN=root")
     (tmp_path / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-    sign = ["x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
-    openssl(*sign, "-out", "cert.pem", "-extfile", "ext")
+    openssl(tmp_path, *SIGN, "-out", "cert.pem", "-extfile", "ext")
     return tmp_path
 
 
@@ -218,6 +223,19 @@ def test_tls_with_client_certificates(certificates: Path) -> None:
             bad.get("/a")
         for opened in (good, bad):
             opened.close()
+        other = certificates / "other"
+        other.mkdir()
+        openssl(
+            other, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "k", "-out", "ca", "-subj", "/CN=other"
+        )
+        openssl(certificates, *SIGN, "-out", "old.pem", "-extfile", "ext", "-days", "-1")
+        wrong: list[dict[str, Any]] = [{"cacert": str(other / "ca")}, {"cert": str(certificates / "old.pem")}]
+        for what in wrong:
+            refused = open_store(replace(settings(server, secure=True, cacert=ca, cert=cert, key=key), **what))
+            with pytest.raises(StoreError, match="cannot reach") as caught:
+                refused.get("/a")
+            assert "\n" not in str(caught.value)
+            refused.close()
     with pytest.raises(StoreError, match="cannot be read"):
         open_store(settings(server, secure=True, cacert="/nonexistent.pem"))
 

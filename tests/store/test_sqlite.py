@@ -14,11 +14,13 @@ import pytest
 from tests.support.netns import wait_until
 from vppctl.errors import StoreError
 from vppctl.store.base import Put
+from vppctl.store.private import who_may_change
 from vppctl.store.settings import open_store, parse_store_url
 
 WRITER = """
 import sys
 from vppctl.store.base import Put
+from vppctl.store.private import who_may_change
 from vppctl.store.settings import open_store, parse_store_url
 store = open_store(parse_store_url(sys.argv[1]))
 n = 0
@@ -103,3 +105,22 @@ def test_removed_under_us(tmp_path: Path) -> None:
     assert [entry.value for entry in store.list("/").entries] == [b"new"]
     assert stat.S_IMODE((tmp_path / "store.db").stat().st_mode) == 0o600
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "mode", "group", "said"),
+    [
+        pytest.param("", 0o755, 0, "", id="as it should be"),
+        pytest.param("", 0o775, 1, "may be changed by other users; 'chmod go-w", id="folder of another group"),
+        pytest.param("", 0o777, 0, "may be changed by other users; 'chmod go-w", id="everybody's folder"),
+        pytest.param("", 0o1777, 0, "", id="sticky folder"),
+        pytest.param("store.db", 0o666, 0, "store.db may be changed by other users", id="everybody's file"),
+    ],
+)
+def test_others_who_may_change_it_are_noticed(tmp_path: Path, place: str, mode: int, group: int, said: str) -> None:
+    open_store(parse_store_url(f"sqlite:{tmp_path}/store.db")).close()
+    os.chown(tmp_path / place, -1, os.getegid() + group)
+    (tmp_path / place).chmod(mode)
+    text = who_may_change(f"{tmp_path}/store.db")
+    assert said in text
+    assert bool(text) is bool(said)

@@ -100,12 +100,16 @@ class Settings:
         return open_store(settings)
 
     def warn(self, settings: StoreSettings) -> None:
-        """Say on standard error what others can read: once, unless VPPCTL_ALLOW_PLAINTEXT is set."""
+        """Say on standard error what others can read or change: once, unless VPPCTL_ALLOW_PLAINTEXT is set."""
         if self._warned or self._environment.get("VPPCTL_ALLOW_PLAINTEXT"):
             return
         self._warned = True
         import click
 
+        from vppctl.store.private import who_may_change
+
+        if settings.path and (text := who_may_change(settings.path)):
+            click.echo(f"warning: {text}", err=True)
         away = [endpoint for endpoint in settings.endpoints if not is_loopback(endpoint)]
         if away and not settings.secure:
             what = "configuration and password go" if settings.password else "configuration goes"

@@ -30,8 +30,8 @@ class EtcdWatch:
             key=octets(prefix) or b"\0", range_end=range_end(prefix), start_revision=revision, progress_notify=True
         )
         self._requests.put(etcdrpc.WatchRequest(create_request=create))
-        # A call first: it finds an endpoint that answers, and a token that is good.
-        store.get("/")
+        # A call first: it finds an endpoint that answers, and a token that is good; within what the user's role allows.
+        store.get(prefix or "/")
         metadata = store.metadata(None, timeout)
         self._stream = etcdrpc.WatchStub(store.channel()).Watch(iter(self._requests.get, None), metadata=metadata)
         self._thread = threading.Thread(target=self._read, name="watch", daemon=True)
