@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +70,31 @@ def test_nobody_there_is_one_line(tmp_path: Path) -> None:
         store.get("/a")
     assert "\n" not in str(caught.value)
     store.close()
+
+
+def test_a_server_that_is_far_away(server: Etcd) -> None:
+    """Once, a connection had to stand within 100 ms, which it does not with a long way or a busy host."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_forward_late, args=(listener, server.port))
+        thread.start()
+        store = open_store(StoreSettings((f"127.0.0.1:{listener.getsockname()[1]}",), timeout=5.0))
+        store.commit([Put("/a", b"1")])
+        store.close()
+        thread.join(10)
+
+
+def _forward_late(listener: socket.socket, port: int) -> None:
+    """Pass on both ways of one connection, each piece 0.2 s after it came."""
+    late: list[tuple[float, socket.socket, bytes]] = []
+    with listener.accept()[0] as near, socket.create_connection(("127.0.0.1", port)) as far:
+        while True:
+            for source in select.select([near, far], [], [], 0.01)[0]:
+                if not (data := source.recv(1 << 16)):
+                    return
+                late.append((time.monotonic() + 0.2, far if source is near else near, data))
+            while late and late[0][0] <= time.monotonic():
+                _, target, data = late.pop(0)
+                target.sendall(data)
 
 
 def test_following_survives_a_restart(server: Etcd, store: Store) -> None:
