@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.fuzz.strategies import HOSTILE, VALUES
 from tests.support.agent import Vppctl
 from vppctl.cli.describe import _lines, history_lines
-from vppctl.cli.graph import _dot, _mermaid, _svg, _text, chain, draw
+from vppctl.cli.graph import Ties, _dot, _mermaid, _svg, _text, chain, draw
 from vppctl.cli.observe import join
 from vppctl.cli.render import _COLUMNS, _WIDE, clean
 from vppctl.reconcile.mirror import Entry
@@ -26,14 +26,32 @@ from vppctl.store.settings import open_store, parse_store_url
 ROOT = "/vnf-agent/vpp1/"
 FIELDS = [
     "name state reason message host_if_name namespace container peer if_index admin_status oper_status phys_address",
-    "mtu ip_addresses tentative config_revision retries statistics last_change history chain kind type internal_name x",
+    "mtu ip_addresses tentative config_revision retries statistics last_change history errors netns chain kind type",
+    "internal_name x",
 ]
 ANY = st.recursive(
     st.sampled_from([v for v in VALUES if v != 10**400]) | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["time", "operations", "result", "in_packets", "name", "id", "pid", "y"]), inner, max_size=4
+            st.sampled_from(
+                [
+                    "time",
+                    "operations",
+                    "result",
+                    "times",
+                    "error",
+                    "path",
+                    "process_start",
+                    "in_packets",
+                    "name",
+                    "id",
+                    "pid",
+                    "y",
+                ]
+            ),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=6,
@@ -48,6 +66,8 @@ TYPES: dict[str, Any] = {
     "ip_addresses": [1, None],
     "history": [1, "x", {"operations": [1]}, {"operations": "abc", "time": ESCAPES}],
     "container": 5,
+    "errors": [1, {"times": "x", "error": ESCAPES}],
+    "netns": [1],
     "statistics": "x",
     "config_revision": "new",
     "chain": 7,
@@ -85,10 +105,12 @@ def test_any_report_is_shown(reports: dict[str, dict[str, Any]]) -> None:
     found = join(entries, "vpp1")
     assert {report["name"] for report in found} == set(reports)
     graph = draw(found)
-    lines = [line for draws in (_text, _dot, _mermaid, _svg) for line in draws(graph)]
+    lines = [line for draws in (_dot, _mermaid, _svg) for line in draws(graph)]
+    lines += _text(graph, lambda text, _: text)
     for report in found:
+        described = {"key": "k", "chain": chain(report, Ties(found)), "status": report, "peer_state": ""}
         lines += [column(report) for column in (*_COLUMNS.values(), *_WIDE.values())]
-        lines += [text for _, text in _lines("key", chain(report, found), report)]
+        lines += [text for _, text in _lines(described)]
         lines += list(history_lines(report.get("history", ())))
     assert all(clean(line).isprintable() for line in lines)
     assert "<img" not in "\n".join(_mermaid(graph))

@@ -48,8 +48,9 @@ def _statistics(value: Any) -> dict[str, Any]:
     return {k: v for k, v in value.items() if _number(v) is not None} if isinstance(value, dict) else {}
 
 
-def _history(value: Any) -> list[dict[str, Any]] | None:
-    return [_members(_TRANSACTION, member) for member in value] if isinstance(value, list) else None
+def _each(shapes: dict[str, Shape]) -> Shape:
+    """A list of objects with these members."""
+    return lambda value: [_members(shapes, member) for member in value] if isinstance(value, list) else None
 
 
 _TRANSACTION: dict[str, Shape] = {
@@ -59,6 +60,8 @@ _TRANSACTION: dict[str, Shape] = {
     "result": _text,
     "operations": _texts,
 }
+_ERROR: dict[str, Shape] = {"time": _text, "revision": _number, "error": _text, "times": _number}
+_NETNS: dict[str, Shape] = dict.fromkeys(("id", "path", "process_start"), _text)
 _CONTAINER: dict[str, Shape] = {"name": _text, "id": _text, "pid": _number}
 _REPORT: dict[str, Shape] = {
     **dict.fromkeys(("reason", "message", "namespace", "peer", "host_if_name", "internal_name", "type"), _text),
@@ -68,7 +71,9 @@ _REPORT: dict[str, Shape] = {
     "state": _state,
     "statistics": _statistics,
     "container": lambda value: _members(_CONTAINER, value),
-    "history": _history,
+    "netns": lambda value: _members(_NETNS, value),
+    "history": _each(_TRANSACTION),
+    "errors": _each(_ERROR),
     # Found out here, never read.
     "chain": lambda _: None,
 }
