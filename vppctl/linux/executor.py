@@ -9,15 +9,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from vppctl.linux import wire
 from vppctl.linux.named import create_named
-from vppctl.linux.namespaces import Netns, enable_ipv6
+from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import set_checksum
 from vppctl.linux.rtnl import Answer, Rtnl
+from vppctl.linux.steps import ADDRESSES, EXISTS, LINKS, Step, Steps, failed, refused, run_steps, setting_step
 from vppctl.reconcile.operations import (
     AddAddress,
     CreateNamespace,
@@ -35,27 +35,8 @@ from vppctl.reconcile.state import NetnsId
 
 THREADS = 32
 """Deletes in so many namespaces wait for the kernel's grace periods side by side."""
-PERMANENT = {errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ERANGE, errno.EADDRNOTAVAIL}
-"""Errors that the same attempt will meet again."""
 DOOM_BASE = 0x77000000
 """Groups of links on their way out are 0x77000000 to 0x77ffffff, a fresh one for each delete."""
-
-
-@dataclass(slots=True)
-class _Step:
-    """One message, the outcome it belongs to, and errors that mean that it was done already."""
-
-    outcome: int
-    message: bytes
-    what: str
-    fine: tuple[int, ...] = ()
-    ipv6: str = ""
-    """The link that an IPv6 address is added to."""
-
-
-Steps = dict[tuple[int, NetnsId], list[_Step]]
-LINKS, ADDRESSES = 0, 1
-"""Turns: all links before all addresses, since a link that goes up makes the kernel walk all routes there are."""
 
 
 class Executor:
@@ -81,15 +62,15 @@ class Executor:
                 case SetChecksum(netns=netns, name=name, on=on):
                     _set_checksum(number, spaces.get(netns), name, failures, on=on)
                 case SetLink():
-                    steps.setdefault((LINKS, operation.netns), []).append(_setting(number, operation))
+                    steps.setdefault((LINKS, operation.netns), []).append(setting_step(number, operation))
                 case AddAddress() | DelAddress():
-                    steps.setdefault((ADDRESSES, operation.netns), []).append(_setting(number, operation))
+                    steps.setdefault((ADDRESSES, operation.netns), []).append(setting_step(number, operation))
                 case _:
                     assert_never(operation)
         self._create(creates, spaces, steps, failures)
         self._delete(deletes, spaces, failures)
         for turn in sorted(steps):
-            _run(steps[turn], spaces.get(turn[1]), failures)
+            run_steps(steps[turn], spaces.get(turn[1]), failures)
         return [Outcome(operation, failures.get(number)) for number, operation in enumerate(operations)]
 
     # Creating
@@ -114,13 +95,13 @@ class Executor:
                 with Rtnl(spaces[netns]) as rtnl:
                     answers = rtnl.batch([_pair(create, spaces) for _, create in batch])
             except OSError as error:
-                failures.update((number, _failure("make pairs", error)) for number, _ in batch)
+                failures.update((number, failed("make pairs", error)) for number, _ in batch)
                 continue
             for (number, create), answer in zip(batch, answers, strict=True):
                 if answer.errno:
                     first, second = create.first, create.second
                     what = f"make {_at(first, spaces)} with peer {_at(second, spaces)}"
-                    failures[number] = _refused(what, answer)
+                    failures[number] = refused(what, answer)
                 else:
                     self._finish(number, create, answer, spaces, steps, failures)
 
@@ -139,14 +120,15 @@ class Executor:
             return
         for end, index, is_peer in ((create.first, indexes[0], False), (create.second, indexes[1], True)):
             up = True if is_peer and end.up else None
-            what = f"bring up {_at(end, spaces)}" if up else f"mark {_at(end, spaces)}"
-            step = _Step(number, wire.set_link(index, up=up, alias=end.alias), what)
+            place = spaces[end.netns]
+            step = Step(number, wire.set_link(index, up=up, alias=end.alias), ("set up", end, "in namespace", place))
             steps.setdefault((LINKS, end.netns), []).append(step)
-            for address in end.addresses:
-                message = wire.address(wire.RTM_NEWADDR, index, address)
-                what = f"add {address} to {_at(end, spaces)}"
-                step = _Step(number, message, what, (errno.EEXIST,), end.name if ":" in address else "")
-                steps.setdefault((ADDRESSES, end.netns), []).append(step)
+            if end.addresses:
+                adds = steps.setdefault((ADDRESSES, end.netns), [])
+                for address in end.addresses:
+                    message = wire.address(wire.RTM_NEWADDR, index, address)
+                    what = ("add", address, "to", end, "in namespace", place)
+                    adds.append(Step(number, message, what, EXISTS, end.name if ":" in address else ""))
 
     # Deleting
 
@@ -160,7 +142,7 @@ class Executor:
             try:
                 failure = self._delete_links(operation, spaces)
             except OSError as error:
-                failure = _failure("delete links", error)
+                failure = failed("delete links", error)
             if failure:
                 failures[number] = failure
 
@@ -198,7 +180,7 @@ def _create_namespace(number: int, name: str, failures: dict[int, Failure]) -> N
     try:
         create_named(name)
     except OSError as error:
-        failures[number] = _failure(f"create namespace {name!r}", error)
+        failures[number] = failed(f"create namespace {name!r}", error)
 
 
 def _set_checksum(number: int, space: Netns | None, name: str, failures: dict[int, Failure], *, on: bool) -> None:
@@ -208,7 +190,7 @@ def _set_checksum(number: int, space: Netns | None, name: str, failures: dict[in
     try:
         set_checksum(space, name, on=on)
     except OSError as error:
-        failures[number] = _failure(f"set TX checksum offload of {name!r}", error)
+        failures[number] = failed(f"set TX checksum offload of {name!r}", error)
 
 
 def _pair(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> bytes:
@@ -220,7 +202,7 @@ def _pair(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> bytes:
 
 def _echoed(answer: Answer) -> tuple[int, int] | None:
     """The indexes of both ends from the echo of the created link (NLM_F_ECHO): its own, and IFLA_LINK."""
-    for kind, body in answer.bodies or ():
+    for kind, body in answer.bodies:
         if kind == wire.RTM_NEWLINK:
             index = wire.IFINFO.unpack_from(body)[2]
             peer = wire.attributes(body, wire.IFINFO.size).get(wire.IFLA_LINK)
@@ -235,64 +217,17 @@ def _looked_up(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> tuple[int
     for end in (create.first, create.second):
         with Rtnl(spaces[end.netns]) as rtnl:
             answer = rtnl.batch([wire.get_link(end.name)])[0]
-        found += [wire.IFINFO.unpack_from(body)[2] for _, body in answer.bodies or () if answer.errno == 0]
+        found += [wire.IFINFO.unpack_from(body)[2] for _, body in answer.bodies if answer.errno == 0]
     return (found[0], found[1]) if len(found) == 2 else None
-
-
-def _setting(number: int, operation: SetLink | AddAddress | DelAddress) -> _Step:
-    name, index = operation.name, operation.index
-    match operation:
-        case SetLink():
-            changes = operation.changes
-            named = ", ".join(f"{key} {value}" for key, value in changes.items())
-            return _Step(number, wire.set_link(index, **changes), f"set {named} of {name!r}")
-        case AddAddress(address=address):
-            message = wire.address(wire.RTM_NEWADDR, index, address)
-            what = f"add {address} to {name!r}"
-            return _Step(number, message, what, (errno.EEXIST,), name if ":" in address else "")
-        case DelAddress(address=address):
-            message = wire.address(wire.RTM_DELADDR, index, address)
-            return _Step(number, message, f"remove {address} from {name!r}", (errno.EADDRNOTAVAIL,))
-
-
-def _run(steps: Sequence[_Step], space: Netns | None, failures: dict[int, Failure]) -> None:
-    if space is None:
-        failures.update((step.outcome, Failure(errno.ENOENT, "the namespace has gone")) for step in steps)
-        return
-    try:
-        with Rtnl(space) as rtnl:
-            answers = rtnl.batch([step.message for step in steps])
-            refused = [n for n, answer in enumerate(answers) if answer.errno == errno.EACCES and steps[n].ipv6]
-            if refused:
-                # Docker switches IPv6 off in its containers; who configures an address wants it on for this link.
-                enable_ipv6(space, {steps[n].ipv6 for n in refused})
-                for n, answer in zip(refused, rtnl.batch([steps[n].message for n in refused]), strict=True):
-                    answers[n] = answer
-    except OSError as error:
-        failures.update((step.outcome, _failure(step.what, error)) for step in steps)
-        return
-    for step, answer in zip(steps, answers, strict=True):
-        if answer.errno and answer.errno not in step.fine:
-            failures.setdefault(step.outcome, _refused(step.what, answer))
 
 
 def _first(operation: DeleteLinks, answers: Iterable[Answer], fine: tuple[int, ...]) -> Failure | None:
     names = [link.name for link in operation.links]
     for name, answer in zip([*names, f"{len(names)} links"], answers, strict=False):
         if answer.errno and answer.errno not in fine:
-            return _refused(f"delete {name!r}", answer)
+            return refused(f"delete {name!r}", answer)
     return None
 
 
 def _at(end: End, spaces: Mapping[NetnsId, Netns]) -> str:
     return f"{end.name!r} in namespace {spaces[end.netns].description}"
-
-
-def _refused(what: str, answer: Answer) -> Failure:
-    said = f" ({answer.text})" if answer.text else ""
-    text = f"cannot {what}: {os.strerror(answer.errno)}{said}"
-    return Failure(answer.errno, text, answer.errno not in PERMANENT)
-
-
-def _failure(what: str, error: OSError) -> Failure:
-    return Failure(error.errno or 0, f"cannot {what}: {error.strerror}", error.errno not in PERMANENT)

@@ -22,7 +22,7 @@ def find_hosts(names: Iterable[str]) -> dict[str, Host]:
     found = {}
     with Rtnl() as rtnl:
         for name, answer in zip(wanted, rtnl.batch([wire.get_link(name) for name in wanted]), strict=True):
-            for _, body in answer.bodies or ():
+            for _, body in answer.bodies:
                 address = wire.attributes(body, wire.IFINFO.size).get(wire.IFLA_ADDRESS, b"")
                 found[name] = Host(wire.IFINFO.unpack_from(body)[2], address.hex(":"))
     return found

@@ -47,7 +47,7 @@ class NsidTable:
             answers = rtnl.batch([wire.get_nsid(netns.fd) for netns in fresh])
         with self._lock:
             for netns, answer in zip(fresh, answers, strict=True):
-                for _, body in answer.bodies or ():
+                for _, body in answer.bodies:
                     nsid = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
                     if nsid >= 0:
                         self._ids[nsid] = netns.id
@@ -71,7 +71,7 @@ class NsidTable:
             asked = [(other, nsid) for other in others if (nsid := self.nsid(other)) is not None]
             answers = rtnl.batch([wire.get_nsid_in(target, nsid) for _, nsid in asked])
             for (other, _), answer in zip(asked, answers, strict=True):
-                for _, body in answer.bodies or ():
+                for _, body in answer.bodies:
                     nsid = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
                     if nsid >= 0:
                         found[nsid] = other

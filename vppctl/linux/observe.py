@@ -139,7 +139,7 @@ def _read(
 def _each_link(rtnl: Rtnl, which: Iterable[str | int], nsid: int | None) -> list[bytes]:
     """Those of these links that exist, asked for one by one."""
     answers = rtnl.batch([wire.get_link(one, nsid) for one in which])
-    return [body for answer in answers if answer.errno == 0 for _, body in answer.bodies or ()]
+    return [body for answer in answers if answer.errno == 0 for _, body in answer.bodies]
 
 
 def _all_links(rtnl: Rtnl, request: bytes, nsid: int | None = None) -> list[bytes]:

@@ -8,8 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns, inside
@@ -25,16 +24,20 @@ CHUNK = 2000
 SEND_LIMIT = 128 << 10
 """Octets in one send(): below the default limit of the send buffer (net.core.wmem_default 208 KiB)."""
 DUMP_TRIES = 3
-_FLAGS_SEQUENCE = struct.Struct("=HI")
+_FLAGS_AT, _SEQUENCE_AT = 6, 8
+"""Where they are in a struct nlmsghdr (linux/netlink.h)."""
+_FLAGS, _SEQUENCE = struct.Struct("=H"), struct.Struct("=I")
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the kernel said to one message: an errno (0: done), its explanation, and the messages it sent."""
 
     errno: int = 0
     text: str = ""
-    bodies: list[tuple[int, bytes]] | None = None
+    bodies: tuple[tuple[int, bytes], ...] = ()
+
+
+_DONE = Answer()
 
 
 class DumpInterruptedError(OSError):
@@ -88,46 +91,45 @@ class Rtnl:
             seen += bodies
         raise DumpInterruptedError(seen)
 
-    def _number(self, message: bytes, flags: int = 0) -> tuple[int, bytes]:
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        flags |= wire.HEADER.unpack_from(message)[2]
-        return self._sequence, message[:6] + _FLAGS_SEQUENCE.pack(flags, self._sequence) + message[12:]
-
     def _chunk(self, messages: Sequence[bytes]) -> list[Answer]:
         """Only the last message asks for an acknowledgement: an error is told anyway, and an answer is told once."""
-        answers: dict[int, Answer] = {}
-        parts: list[bytes] = []
-        size = 0
-        for number, message in enumerate(messages, 1):
-            sequence, numbered = self._number(message, wire.NLM_F_ACK if number == len(messages) else 0)
-            answers[sequence] = Answer()
-            if size + len(numbered) > SEND_LIMIT and parts:
-                self._socket.send(b"".join(parts))
-                parts, size = [], 0
-            parts.append(numbered + b"\0" * (-len(numbered) & 3))
-            size += len(parts[-1])
-        self._socket.send(b"".join(parts))
-        while not self._collect(answers, self._sequence):
+        first = self._sequence + 1
+        answers = [_DONE] * len(messages)
+        block = bytearray()
+        for number, message in enumerate(messages):
+            if len(block) + len(message) > SEND_LIMIT and block:
+                self._socket.send(block)
+                block.clear()
+            at = len(block)
+            block += message
+            _SEQUENCE.pack_into(block, at + _SEQUENCE_AT, first + number)
+        self._sequence += len(messages)
+        _FLAGS.pack_into(block, at + _FLAGS_AT, _FLAGS.unpack_from(block, at + _FLAGS_AT)[0] | wire.NLM_F_ACK)
+        self._socket.send(block)
+        while not self._collect(answers, first):
             pass
-        return list(answers.values())
+        return answers
 
-    def _collect(self, answers: dict[int, Answer], last: int) -> bool:
-        """Take one datagram; True when the answer to the message with the number `last` was in it."""
+    def _collect(self, answers: list[Answer], first: int) -> bool:
+        """Take one datagram; True when the answer to the last message was in it. They are numbered from `first` on."""
         done = False
         for kind, flags, sequence, _, body in wire.messages(self._socket.recv(1 << 18)):
-            answer = answers.get(sequence)
-            if answer is None:
+            number = sequence - first
+            if not 0 <= number < len(answers):
                 continue
+            answer = answers[number]
             if kind == wire.NLMSG_ERROR:
-                answer.errno, answer.text = wire.error(body, flags)
-                done = done or sequence == last
+                answers[number] = Answer(*wire.error(body, flags), answer.bodies)
+                done = done or number == len(answers) - 1
             else:
-                answer.bodies = [*(answer.bodies or ()), (kind, body)]
+                answers[number] = answer._replace(bodies=(*answer.bodies, (kind, body)))
         return done
 
     def _dump(self, request: bytes) -> tuple[list[tuple[int, bytes]], bool]:
         """The messages, and whether the kernel says that something changed between them."""
-        sequence, numbered = self._number(request)
+        self._sequence = sequence = self._sequence + 1
+        numbered = bytearray(request)
+        _SEQUENCE.pack_into(numbered, _SEQUENCE_AT, sequence)
         self._socket.send(numbered)
         bodies: list[tuple[int, bytes]] = []
         interrupted = False
