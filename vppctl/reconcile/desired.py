@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from vppctl.model.interface import Interface, NamespaceRef
-from vppctl.reconcile.marks import Marks
+from vppctl.reconcile.marks import Marks, stable_mac
 from vppctl.reconcile.state import Configured, Link, NetnsId, PairId, Reason, Resolution, Unavailable
 
 K = TypeVar("K")
@@ -34,6 +34,8 @@ class DesiredState:
     _claims: dict[tuple[NetnsId, str], set[str]] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     _valid: dict[str, Interface] = field(default_factory=dict)
+    _macs: dict[str, str] = field(default_factory=dict)
+    """The chosen addresses of those that configure none."""
 
     def interface(self, name: str) -> Interface | None:
         """The valid configuration of this name, if there is one."""
@@ -61,6 +63,14 @@ class DesiredState:
         if link.alias.startswith("vppctl:"):
             return self.name_of(link.alias)
         return min(self.claimants((link.netns, link.name)), default=link.name)
+
+    def mac(self, interface: Interface) -> str:
+        """The MAC that the link is to have: the configured one, or a stable one."""
+        if interface.phys_address:
+            return interface.phys_address
+        if interface.name not in self._macs:
+            self._macs[interface.name] = stable_mac(self.marks.label, interface.name)
+        return self._macs[interface.name]
 
     def place(self, interface: Interface) -> Resolution:
         """Where the interface's namespace is at present."""
@@ -148,6 +158,7 @@ class DesiredState:
             return set()
         concerned = self._concerned(name)
         interface = self._valid.pop(name, None)
+        self._macs.pop(name, None)
         if interface:
             self._release(interface)
             _discard(self._referrers, interface.peer, name)

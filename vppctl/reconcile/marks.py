@@ -8,7 +8,6 @@ which tells the name. The group alone is there after a crash between creation an
 from __future__ import annotations
 
 import zlib
-from functools import lru_cache
 
 from vppctl.reconcile.state import Link
 
@@ -48,7 +47,6 @@ class Marks:
         return link.group == self.group
 
 
-@lru_cache(1 << 16)
 def stable_mac(label: str, name: str) -> str:
     """A locally administered unicast address (IEEE 802, bit 1 of the first octet) that stays the same for ever.
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from vppctl.model.interface import Interface
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.judge import Awaiting, Blocked, Ready, condition, judge
-from vppctl.reconcile.marks import stable_mac
 from vppctl.reconcile.operations import (
     AddAddress,
     CreateNamespace,
@@ -226,7 +225,7 @@ class _Planner:
         return End(
             netns=place[0],
             name=place[1],
-            mac=interface.phys_address or stable_mac(self.marks.label, interface.name),
+            mac=self.desired.mac(interface),
             mtu=interface.mtu or DEFAULT_MTU,
             up=interface.enabled,
             group=self.marks.group,
