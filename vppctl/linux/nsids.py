@@ -36,6 +36,11 @@ class NsidTable:
         """The namespace that has this id."""
         return self._ids.get(nsid)
 
+    def known(self) -> dict[int, NetnsId]:
+        """All namespaces by their id."""
+        with self._lock:
+            return self._ids.copy()
+
     def assign_many(self, spaces: Sequence[Netns]) -> None:
         """See to it that each of these has an id, in one batch; from then on the monitor hears its events."""
         fresh = [netns for netns in spaces if netns.id not in self._nsids]
@@ -50,16 +55,21 @@ class NsidTable:
                 for _, body in answer.bodies:
                     nsid = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
                     if nsid >= 0:
+                        # Whose id it was has died; its end may be among the events that were lost.
+                        self._drop(nsid)
                         self._ids[nsid] = netns.id
                         self._nsids[netns.id] = nsid
 
     def forget(self, nsid: int) -> NetnsId | None:
         """The namespace with this id has died; returns which it was."""
         with self._lock:
-            netns = self._ids.pop(nsid, None)
-            if netns is not None:
-                self._nsids.pop(netns, None)
-            return netns
+            return self._drop(nsid)
+
+    def _drop(self, nsid: int) -> NetnsId | None:
+        netns = self._ids.pop(nsid, None)
+        if netns is not None and self._nsids.get(netns) == nsid:
+            del self._nsids[netns]
+        return netns
 
     def seen_from(self, netns: NetnsId, rtnl: Rtnl, others: Collection[NetnsId]) -> dict[int, NetnsId]:
         """The ids that another namespace has for at least these `others`; `rtnl` is open in the agent's own."""

@@ -153,7 +153,11 @@ def _all_links(rtnl: Rtnl, request: bytes, nsid: int | None = None) -> list[byte
 
 def _complete(rtnl: Rtnl, peers: _Peers, netns: NetnsId, raw: list[_Raw], nsid: int | None) -> list[Link]:
     addresses = _all_addresses(rtnl, [link.index for link in raw], nsid)
-    known = peers.seen_from(netns) if any(wire.IFLA_LINK_NETNSID in r.attributes for r in raw) else {}
+    known: Mapping[int, NetnsId] = {}
+    if any(wire.IFLA_LINK_NETNSID in r.attributes for r in raw):
+        # The id of a peer's namespace is one of those of the namespace that asks (rtnl_fill_link_netnsid,
+        # net/core/rtnetlink.c), which is the agent's own when the links are reached by an id.
+        known = peers.seen_from(netns) if nsid is None else peers.nsids.known()
     return [_link(r, addresses.get(r.index, ()), known) for r in raw]
 
 
