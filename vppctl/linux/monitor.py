@@ -60,7 +60,7 @@ class LinkMonitor:
 
     def __init__(self, nsids: NsidTable, deliver: Callable[[KernelEvent], None]) -> None:
         self._nsids, self._deliver = nsids, deliver
-        self._reading = threading.Lock()
+        self._reading, self._lost = threading.Lock(), False
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
         force_receive_buffer(self._socket, RECEIVE_BUFFER)
@@ -81,11 +81,17 @@ class LinkMonitor:
         """Deliver all that the kernel has told by now; from any thread."""
         with self._reading:
             changed: set[LinkChanged] = set()
+            empty = False
             for _ in range(BATCH):
-                if not self._receive(changed):
+                if empty := not self._receive(changed):
                     break
             if changed:
                 self._deliver(LinksChanged(frozenset(changed)))
+            # The kernel says once that events are lost, and goes on losing them until its queue was empty
+            # (NETLINK_S_CONGESTED, net/netlink/af_netlink.c): who looks before that may look too early.
+            if empty and self._lost:
+                self._lost = False
+                self._deliver(Overrun())
 
     def _receive(self, changed: set[LinkChanged]) -> bool:
         """Take one datagram; False when there is none."""
@@ -96,7 +102,7 @@ class LinkMonitor:
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            self._deliver(Overrun())
+            self._lost = True
             return True
         netns: NetnsId | None = self._nsids.own
         for level, kind, value in ancillary:
