@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.state import NetnsId, ObservedState
+from vppctl.reconcile.state import Link, NetnsId, ObservedState
 
 Place = tuple[NetnsId, str]
 Key = tuple[NetnsId, int]
@@ -37,6 +37,10 @@ class Memory:
                 self._names[link.netns, link.index] = name
                 self._keys.setdefault(name, set()).add((link.netns, link.index))
         return names
+
+    def knows(self, link: Link) -> bool:
+        """Whether this link was seen where it is."""
+        return (link.netns, link.index) in self._names
 
     def at(self, netns: NetnsId, index: int, name: str) -> set[str]:
         """The interface whose link has this index; a new name of the link is remembered as a place to look at."""

@@ -74,6 +74,11 @@ class Reconciler:
         self._on_progress, self._on_look = on_progress, on_look
         self.started = False
         """Whether everything was looked at once."""
+        self._sweep = True
+
+    def sweep(self) -> None:
+        """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
+        self._sweep = True
 
     def all_pairs(self) -> set[PairId]:
         """Everything that is configured or was ever made."""
@@ -99,15 +104,15 @@ class Reconciler:
         self.done = {}
         if not self.started:
             scope |= self.desired.all_pairs()
-        elif not scope:
+        elif not scope and not self._sweep:
             return {}
         work = _Pass(scope, Policy(start=not self.started, adopt=self._adopt))
         with ExitStack() as stack:
             try:
-                if work.policy.start:
+                if self._sweep:
                     self._find_orphans(stack, work)
                 self._rounds(stack, work)
-                self.started = True
+                self.started, self._sweep = True, False
             except OSError as error:
                 self._give_up(error, work)
         self.done = work.done
@@ -122,10 +127,11 @@ class Reconciler:
             return observed, plan(self.desired, observed, scope)
 
     def _find_orphans(self, stack: ExitStack, work: _Pass) -> None:
-        """What an earlier run of this agent left anywhere on the host comes into the scope of the first pass."""
+        """What an earlier run of this agent left, or somebody has moved, anywhere on the host comes into the scope."""
         spaces = {netns.id: stack.enter_context(netns) for netns in discover()}
         marks = self.desired.marks
         links = observe_marked(spaces, marks.group, marks.prefix, self.nsids)
+        links = [link for link in links if not self.memory.knows(link)]
         work.spaces.update((link.netns, spaces[link.netns]) for link in links)
         self.nsids.assign_many(list(work.spaces.values()))
         work.scope |= {self.desired.pair_of(n) for n in self.memory.note(self.desired, ObservedState.of(links))}
@@ -251,7 +257,8 @@ class Reconciler:
             else:
                 self.backlog.succeeded(pair)
             for name in (pair.first, pair.second):
-                if name not in self.desired.configured and name not in self.memory.places:
+                # What is left of one that is not configured is what a document with errors freezes.
+                if name not in self.desired.configured and not (failure and name in self.memory.places):
                     news[name] = None
         return news
 

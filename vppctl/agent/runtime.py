@@ -115,6 +115,7 @@ class Agent:
             if self.audit.begins(now):
                 self.reconciler.refresh_namespaces()
                 self.audit.start(self.reconciler.all_pairs())
+                self.reconciler.sweep()
             self.reconciler.backlog.add(self.audit.take(now))
             self._reconcile(now)
             if self.reconciler.started and not self.ready:
@@ -190,6 +191,7 @@ class Agent:
                     self.ready = False
                 reconciler.refresh_namespaces()
                 reconciler.backlog.add(reconciler.all_pairs())
+                reconciler.sweep()
                 self.vpp.wake()
             case Stop(failed):
                 self.stopping, self.failed = True, self.failed or failed
