@@ -161,17 +161,19 @@ def test_the_mirror_lists_then_watches_and_hides_repeats() -> None:
     assert mirror.request() == WatchRequest(21)
 
 
-def test_after_a_break_the_mirror_goes_on_and_after_a_compaction_it_lists() -> None:
+def test_after_a_break_and_after_a_compaction_the_mirror_lists() -> None:
     mirror = Mirror()
     mirror.feed(Listed(7, (entry("a", 3), entry("b", 5))))
     mirror.feed(Broken("away"))
     assert (mirror.ready, mirror.error) == (False, "away")
-    assert mirror.request() == WatchRequest(8, 0.1)
+    assert mirror.request() == ListRequest(0.1)
     mirror.feed(Broken("away"))
-    assert mirror.request() == WatchRequest(8, 0.2)
+    assert mirror.request() == ListRequest(0.2)
+    refilled = entry("b", 5, b"other")
+    assert mirror.feed(Listed(8, (entry("a", 3), refilled))) == Batch(8, (refilled,), full=True)
     mirror.feed(Compacted())
-    assert isinstance(mirror.request(), ListRequest)
-    assert mirror.feed(Listed(9, (entry("b", 5), entry("c", 9)))) == Batch(
+    assert mirror.request() == ListRequest()
+    assert mirror.feed(Listed(9, (refilled, entry("c", 9)))) == Batch(
         9, (entry("a", 9, None), entry("c", 9)), full=True
     )
     assert (mirror.ready, mirror.request()) == (True, WatchRequest(10))

@@ -2,8 +2,9 @@
 
 In go the messages that a store gives (Listed, Changed, Progress, Compacted) or its failure (Broken); out come
 batches of changes for the reconciler and the next request to make of the store. The rules are etcd's: list at
-revision R, watch from R+1; after a break resume behind the last revision seen; after a compaction list again, for
-the events in between are gone. Nothing counts as deleted before a full list has said so.
+revision R, watch from R+1; after a compaction list again, for the events in between are gone. After a break list again,
+too: a store that was wiped and filled anew meanwhile may have come to the same revisions, with other values behind
+them. Nothing counts as deleted before a full list has said so.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ class Mirror:
     """True between a full list and the next break: what is absent here is absent there."""
     error: str = ""
     """Why the store cannot be followed at present; empty while it can."""
-    _known: dict[str, int] = field(default_factory=dict)
+    _known: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Of every key its modification revision and the hash of its value."""
     _failures: int = 0
     _relist: bool = True
 
@@ -116,7 +118,7 @@ class Mirror:
             case Compacted():
                 self.ready, self._relist = False, True
             case Broken(text):
-                self.ready, self.error = False, text
+                self.ready, self._relist, self.error = False, True, text
                 self._failures += 1
         return None
 
@@ -133,10 +135,10 @@ class Mirror:
     def _listed(self, revision: int, entries: tuple[Entry, ...]) -> Batch:
         self._healthy()
         self._relist = False
-        listed = {entry.key: entry.mod_revision for entry in entries}
+        listed = {entry.key: _version(entry) for entry in entries}
         gone = tuple(Entry(key, None, revision) for key in self._known if key not in listed)
         # A store that was wiped and started again counts from 1 again: only equality says "unchanged".
-        changed = tuple(entry for entry in entries if self._known.get(entry.key) != entry.mod_revision)
+        changed = tuple(entry for entry in entries if self._known.get(entry.key) != listed[entry.key])
         if revision < self.revision:
             changed = entries
         self._known = listed
@@ -155,10 +157,14 @@ class Mirror:
             if entry.value is None:
                 self._known.pop(entry.key, None)
             else:
-                self._known[entry.key] = entry.mod_revision
+                self._known[entry.key] = _version(entry)
         return Batch(self.revision, tuple(newest.values())) if newest else None
 
     @property
     def known(self) -> Mapping[str, int]:
         """The modification revision of every key that exists, as far as is known."""
-        return self._known
+        return {key: revision for key, (revision, _) in self._known.items()}
+
+
+def _version(entry: Entry) -> tuple[int, int]:
+    return entry.mod_revision, hash(entry.value)
