@@ -143,15 +143,21 @@ class DesiredState:
         return concerned
 
     def _concerned(self, name: str) -> set[PairId]:
-        """The name's own pair, those who name it as their peer, and those who want the same kernel name."""
+        """The name's own pair, those who name it as their peer, and those who want a kernel name of any of these."""
         interface = self._valid.get(name)
-        pairs = {self.pair_of(name)}
+        pairs = {self.pair_of(name), *self._rivals(name)}
         for other in self._referrers.get(name, ()):
             if interface is None or other != interface.peer:
                 pairs.add(PairId.of(name, other))
-        if interface and (claim := self.claim(interface)) and len(rivals := self._claims.get(claim, ())) > 1:
-            pairs.update(self.pair_of(other) for other in rivals)
+            pairs.update(self._rivals(other))
         return pairs
+
+    def _rivals(self, name: str) -> Iterable[PairId]:
+        """Those who want the same kernel name: whether this one is ready decides who gets it."""
+        interface = self._valid.get(name)
+        if interface and (claim := self.claim(interface)) and len(rivals := self._claims.get(claim, ())) > 1:
+            return [self.pair_of(other) for other in rivals]
+        return ()
 
     def _withdraw(self, name: str) -> set[PairId]:
         if name not in self.configured:
