@@ -1,0 +1,97 @@
+"""The long form: `.venv/bin/python -m tests.faults --changes 10000 --kills 500 --seed 1`, as root; see `--help`.
+
+Works inside namespaces of its own, with an etcd of its own. Exits with 1 at the first violation, and says how to
+repeat it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.faults.campaign import Campaign
+from tests.faults.churn import cycles, report
+from tests.faults.world import Violation, World
+from tests.support.docker import Engine
+from tests.support.netns import fresh, isolate
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """In memory, so that etcd's fsync costs nothing."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="vppctl-faults-") as path:
+        yield Path(path)
+
+
+def campaign(options: argparse.Namespace) -> None:
+    labels = ("vpp1", "red")[: options.agents]
+    with ExitStack() as stack:
+        place = stack.enter_context(folder())
+        engine = stack.enter_context(Engine(place)) if options.docker else None
+        world = stack.enter_context(World(place, labels, *(["--docker-host", engine.host] if engine else [])))
+        run = Campaign(world, options.seed, kills=options.kills > 0, engine=engine)
+        run.only = frozenset(options.only)
+        began = told = time.monotonic()
+        try:
+            with run:
+                while run.tally.changes < options.changes or run.tally.killed < options.kills:
+                    kind = run.round()
+                    now = time.monotonic()
+                    if options.verbose or now - told > 10:
+                        told = now
+                        tally = run.tally
+                        text = f"{tally.changes} changes, {tally.killed} kills, {tally.rounds} rounds"
+                        print(f"{now - began:7.1f} s  {text}; last: {kind}", flush=True)
+        finally:
+            table(run, time.monotonic() - began)
+
+
+def table(run: Campaign, seconds: float) -> None:
+    tally = run.tally
+    print(f"\nseed {run.seed}: {tally.changes} changes, {tally.killed} kills, {tally.rounds} rounds, {seconds:.0f} s")
+    for title, counts in (
+        ("rounds", tally.faults),
+        ("tampering", run.behind.done),
+        ("surroundings", run.surroundings.done | (run.containers.done if run.containers else {})),
+        ("kills", tally.kills),
+    ):
+        for name, count in sorted(counts.items()):
+            print(f"{title:14} {name:50} {count:6}")
+    for label, growth in run.world.growth().items():
+        print(f"agent {label}: {growth}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--changes", type=int, default=1000, help="changes of documents, at least  [1000]")
+    parser.add_argument("--kills", type=int, default=0, help="SIGKILLs at a call, at least  [0]")
+    parser.add_argument("--seed", type=int, default=1, help="of the stream  [1]")
+    parser.add_argument("--agents", type=int, choices=(1, 2), default=1, help="labels in the same namespaces  [1]")
+    parser.add_argument("--docker", action="store_true", help="with containers of a Docker engine of its own")
+    parser.add_argument("--only", action="append", default=[], metavar="KIND", help="only rounds of this kind")
+    parser.add_argument("--cycles", type=int, default=0, help="create and delete so often, and report growth")
+    parser.add_argument("--minutes", type=float, default=0.0, help="churn for so long, and report growth")
+    parser.add_argument("--verbose", action="store_true", help="a line for every round")
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    isolate()
+    try:
+        with fresh():
+            if options.cycles or options.minutes:
+                with folder() as place:
+                    report(cycles(place, options.seed, options.cycles, options.minutes * 60))
+            else:
+                campaign(options)
+    except Violation as violation:
+        print(f"\nVIOLATION: {violation}\n\nto repeat: python -m tests.faults {' '.join(sys.argv[1:])}", flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

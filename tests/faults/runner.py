@@ -1,0 +1,220 @@
+"""The agent with fail points: `python -m tests.faults.runner CONTROL ARGUMENT...` runs `vppctl ARGUMENT...`.
+
+Counts the calls that reach the kernel or the store, and kills its own process with SIGKILL before or after the call
+that a countdown in the file CONTROL falls on. vppctl itself knows nothing of this: its functions are wrapped here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+POINTS = ("write", "netlink", "namespace", "store")
+"""Messages that change something, all messages, the steps of making a namespace, calls of the store."""
+SIZE = 4096
+_SLOT = struct.Struct("=qqq")
+"""Of each point: calls until death (0: none is wanted), 1 to die after the call and 0 before it, calls so far."""
+_INTERRUPTS, _OVERRUNS, _BUFFER, _STORY = 256, 264, 272, 512
+_NUMBER = struct.Struct("=q")
+
+
+class Control:
+    """The file that the test and the agent share."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.write_bytes(bytes(SIZE))
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), SIZE)
+        self._lock = threading.Lock()
+
+    def arm(self, point: str, countdown: int, *, after: bool) -> None:
+        """Die at this call from now on; 0 disarms."""
+        at = POINTS.index(point) * _SLOT.size
+        count = _SLOT.unpack_from(self._map, at)[2]
+        self._map[512:SIZE] = bytes(SIZE - 512)
+        _SLOT.pack_into(self._map, at, countdown, int(after), count)
+
+    def disarm(self) -> None:
+        for point in POINTS:
+            self.arm(point, 0, after=False)
+
+    def count(self, point: str) -> int:
+        """Calls of all agents so far."""
+        return int(_SLOT.unpack_from(self._map, POINTS.index(point) * _SLOT.size)[2])
+
+    @property
+    def story(self) -> str:
+        """Where the last agent died by its countdown; empty when it did not."""
+        return bytes(self._map[_STORY:]).partition(b"\0")[0].decode()
+
+    @property
+    def interrupts(self) -> int:
+        """Dumps that are still to be told to be interrupted."""
+        return int(_NUMBER.unpack_from(self._map, _INTERRUPTS)[0])
+
+    @interrupts.setter
+    def interrupts(self, value: int) -> None:
+        _NUMBER.pack_into(self._map, _INTERRUPTS, value)
+
+    @property
+    def overruns(self) -> int:
+        """How often the monitor was told that events were lost (ENOBUFS)."""
+        return int(_NUMBER.unpack_from(self._map, _OVERRUNS)[0])
+
+    @overruns.setter
+    def overruns(self, value: int) -> None:
+        _NUMBER.pack_into(self._map, _OVERRUNS, value)
+
+    @property
+    def buffer(self) -> int:
+        """Octets of the monitor's receive buffer for an agent that starts; 0: as it is."""
+        return int(_NUMBER.unpack_from(self._map, _BUFFER)[0])
+
+    @buffer.setter
+    def buffer(self, value: int) -> None:
+        _NUMBER.pack_into(self._map, _BUFFER, value)
+
+    def reached(self, points: Sequence[str]) -> bool | None:
+        """Count one call; True to die after it, False before it, None to live on."""
+        verdict = None
+        with self._lock:
+            for point in points:
+                at = POINTS.index(point) * _SLOT.size
+                countdown, after, count = _SLOT.unpack_from(self._map, at)
+                _SLOT.pack_into(self._map, at, max(0, countdown - 1), after, count + 1)
+                if countdown == 1:
+                    verdict = bool(after)
+        return verdict
+
+    def die(self, story: str) -> None:
+        self._map[_STORY : _STORY + len(story)] = story.encode()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def guard(self, points: Sequence[str], what: str, call: Callable[[], Any]) -> Any:
+        """Make the call, unless the countdown falls on it."""
+        verdict = self.reached(points)
+        if verdict is False:
+            self.die(f"before {what}")
+        result = call()
+        if verdict:
+            self.die(f"after {what}")
+        return result
+
+
+def wrap(control: Control, owner: Any, name: str, points: Sequence[str], what: str) -> None:
+    """Make a function or method a fail point."""
+    original = getattr(owner, name)
+
+    @wraps(original)
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        return control.guard(points, what, lambda: original(*arguments, **options))
+
+    setattr(owner, name, guarded)
+
+
+def wrap_netlink(control: Control) -> None:
+    """Each message is a point: of a batch that is to be cut, only the part before the cut is sent."""
+    from vppctl.linux import wire
+    from vppctl.linux.rtnl import Answer, Rtnl
+
+    names = {number: name for name, number in vars(wire).items() if name.startswith("RTM_")}
+    batch, dump, once = Rtnl.batch, Rtnl.dump, Rtnl._dump
+
+    def cut_batch(self: Rtnl, messages: Sequence[bytes]) -> list[Answer]:
+        for number, message in enumerate(messages):
+            kind = names[wire.HEADER.unpack_from(message)[1]]
+            points = ("netlink",) if "_GET" in kind else ("netlink", "write")
+            verdict = control.reached(points)
+            if verdict is not None:
+                sent = messages[: number + verdict]
+                if sent:
+                    batch(self, sent)
+                control.die(f"{'after' if verdict else 'before'} {kind}")
+        return batch(self, messages)
+
+    def guarded_dump(self: Rtnl, request: bytes) -> list[tuple[int, bytes]]:
+        what = f"dump {names[wire.HEADER.unpack_from(request)[1]]}"
+        result: list[tuple[int, bytes]] = control.guard(("netlink",), what, lambda: dump(self, request))
+        return result
+
+    def interrupted_dump(self: Rtnl, request: bytes) -> list[tuple[int, bytes]] | None:
+        bodies = once(self, request)
+        if control.interrupts > 0:
+            control.interrupts -= 1
+            return None
+        return bodies
+
+    Rtnl.batch, Rtnl.dump, Rtnl._dump = cut_batch, guarded_dump, interrupted_dump  # type: ignore[method-assign]
+
+
+def wrap_namespaces(control: Control) -> None:
+    from vppctl.linux import namespaces
+
+    wrap(control, namespaces, "_share", ("namespace",), "sharing /run/netns")
+    call = namespaces._call
+
+    def guarded_call(name: str, *arguments: object) -> None:
+        if name in ("unshare", "mount"):
+            control.guard(("namespace",), name, lambda: call(name, *arguments))
+        else:
+            call(name, *arguments)
+
+    namespaces._call = guarded_call
+
+
+def wrap_store(control: Control) -> None:
+    classes: list[tuple[Any, tuple[str, ...]]] = []
+    calls = ("get", "list", "commit", "watch", "lease")
+    if os.environ.get("VPPCTL_STORE", "").startswith("sqlite:"):
+        from vppctl.store import sqlite
+
+        classes = [(sqlite.SqliteStore, calls)]
+    else:
+        from vppctl.store import etcd
+
+        classes = [(etcd.EtcdStore, calls), (etcd.EtcdLease, ("refresh", "revoke"))]
+    for owner, names in classes:
+        for name in names:
+            wrap(control, owner, name, ("store",), f"store {name}")
+
+
+def wrap_monitor(control: Control) -> None:
+    """A small buffer when one is asked for, and the count of what was lost by it."""
+    from vppctl.linux import monitor
+
+    run = monitor.LinkMonitor.run
+
+    def counting(self: Any, stop: threading.Event, deliver: Callable[[monitor.KernelEvent], None]) -> None:
+        def counted(event: monitor.KernelEvent) -> None:
+            if isinstance(event, monitor.Overrun):
+                control.overruns += 1
+            deliver(event)
+
+        run(self, stop, counted)
+
+    monitor.LinkMonitor.run = counting  # type: ignore[method-assign]
+    if control.buffer:
+        monitor.RECEIVE_BUFFER = control.buffer
+
+
+def main() -> None:
+    control = Control(Path(sys.argv[1]))
+    for wrapper in (wrap_netlink, wrap_namespaces, wrap_store, wrap_monitor):
+        wrapper(control)
+    from vppctl.cli.main import main as vppctl
+
+    sys.argv = ["vppctl", *sys.argv[2:]]
+    vppctl()
+
+
+if __name__ == "__main__":
+    main()
