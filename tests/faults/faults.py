@@ -65,23 +65,20 @@ class Behind:
         }[kind]
 
     def _do(self, rng: random.Random, label: str, kind: str, link: Link) -> None:
-        path = self.world.spaces().get(link.space)
         held = link.key in frozen(label, self.world.documents[label], self.world.last)
-        if path is None or (held and kind not in ("mtu", "mac", "add address", "flush addresses", "down", "up")):
-            return
         command = self.command(kind, link.name, rng.choice(("lost", *NAMED)), rng.randrange(256))
         if kind == "other alias":
             command[-1] = f"vppctl:{label}:n{rng.randrange(20):02}"
+        path = self.world.spaces().get(link.space)
+        if path is None or (held and kind not in ("mtu", "mac", "add address", "flush addresses", "down", "up")):
+            return
         there = look({link.space: path}).get((link.space, link.name))
         if run_in(path, "ip", *command):
             if kind in ("clear alias", "other alias", "group") and there and not there.up:
                 self.world.unannounced.add(label)
             self.done[kind] = self.done.get(kind, 0) + 1
         if held:
-            # What is frozen stays as it is, and now it is like this.
-            now = look(self.world.spaces())
-            by_key = {x.key: x for x in now.values()}
-            self.world.last = {p: by_key.get(x.key, x) if x.key == link.key else x for p, x in self.world.last.items()}
+            self.world.stays_as_it_is(link)
 
 
 class Surroundings:

@@ -146,12 +146,12 @@ def wrap_netlink(control: Control) -> None:
         result: list[tuple[int, bytes]] = control.guard(("netlink",), what, lambda: dump(self, request))
         return result
 
-    def interrupted_dump(self: Rtnl, request: bytes) -> list[tuple[int, bytes]] | None:
-        bodies = once(self, request)
+    def interrupted_dump(self: Rtnl, request: bytes) -> tuple[list[tuple[int, bytes]], bool]:
+        bodies, interrupted = once(self, request)
         if control.interrupts > 0:
             control.interrupts -= 1
-            return None
-        return bodies
+            return bodies, True
+        return bodies, interrupted
 
     Rtnl.batch, Rtnl.dump, Rtnl._dump = cut_batch, guarded_dump, interrupted_dump  # type: ignore[method-assign]
 
@@ -191,17 +191,17 @@ def wrap_monitor(control: Control) -> None:
     """A small buffer when one is asked for, and the count of what was lost by it."""
     from vppctl.linux import monitor
 
-    run = monitor.LinkMonitor.run
+    make = monitor.LinkMonitor.__init__
 
-    def counting(self: Any, stop: threading.Event, deliver: Callable[[monitor.KernelEvent], None]) -> None:
+    def counting(self: monitor.LinkMonitor, nsids: Any, deliver: Callable[[monitor.KernelEvent], None]) -> None:
         def counted(event: monitor.KernelEvent) -> None:
             if isinstance(event, monitor.Overrun):
                 control.overruns += 1
             deliver(event)
 
-        run(self, stop, counted)
+        make(self, nsids, counted)
 
-    monitor.LinkMonitor.run = counting  # type: ignore[method-assign]
+    monitor.LinkMonitor.__init__ = counting  # type: ignore[method-assign]
     if control.buffer:
         monitor.RECEIVE_BUFFER = control.buffer
 

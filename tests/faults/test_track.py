@@ -51,17 +51,18 @@ def test_both_ends_moved_while_events_were_lost(world: World) -> None:
 def test_the_overrun_is_told_after_the_last_event_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel says once that events are lost, and loses more until its queue is empty; we looked at once."""
     monkeypatch.setattr("vppctl.linux.monitor.RECEIVE_BUFFER", 2048)
-    monitor, stop, heard = LinkMonitor(NsidTable()), threading.Event(), list[KernelEvent]()
-    ip("link", "add", "name", "noise", "type", "bridge")
-    lines = "\n".join(f"link set dev noise mtu {mtu}" for mtu in range(1000, 1100))
-    subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+    stop, heard = threading.Event(), list[KernelEvent]()
 
     def deliver(event: KernelEvent) -> None:
         heard.append(event)
         if isinstance(event, Overrun):
             stop.set()
 
-    monitor.run(stop, deliver)
+    monitor = LinkMonitor(NsidTable(), deliver)
+    ip("link", "add", "name", "noise", "type", "bridge")
+    lines = "\n".join(f"link set dev noise mtu {mtu}" for mtu in range(1000, 1100))
+    subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+    monitor.run(stop)
     assert len(heard) > 1, "what was in the queue comes first"
     assert isinstance(heard[-1], Overrun)
 
@@ -72,11 +73,12 @@ def test_an_id_of_a_namespace_that_died_unheard_is_nobodys(world: World) -> None
     first = _opened("first")
     table.assign_many([first])
     nsid, gone = table.nsid(first.id), first.id
+    # Before the first one goes, for its inode number would be free.
+    second = _opened("second")
     first.close()
     ip("netns", "del", "first")
     assert nsid is not None
     wait_until(lambda: str(nsid) not in _ids(), "the id to be free")
-    second = _opened("second")
     with second:
         table.assign_many([second])
         assert table.nsid(second.id) == nsid
@@ -133,6 +135,24 @@ def test_a_name_comes_free_without_an_event_of_the_kernel(world: World) -> None:
     world.rest("a conflict")
     world.write("vpp1", {"b": None})
     world.rest("the name is free", timeout=3)
+
+
+def test_an_event_of_a_frozen_link_alone(world: World) -> None:
+    """A document has errors, its peer names another one: an event of the peer's link had that link looked at without
+    the other end, which says that it is frozen, and it was deleted.
+    """
+    world.start("vpp1")
+    world.write("vpp1", PAIR)
+    world.rest("the start")
+    world.write("vpp1", {"a": Document("a", "b", Ref("named", "one"), broken="mtu")})
+    world.rest("an error")
+    world.write("vpp1", {"b": Document("b", "c", Ref("named", "two"))})
+    world.rest("another peer")
+    link = next(link for link in world.last.values() if link.name == "b")
+    for number in range(5):
+        ip("-n", "two", "link", "set", "dev", "b", "mtu", str(1300 + number))
+        world.stays_as_it_is(link)
+        world.rest("an event")
 
 
 def _opened(name: str) -> Netns:

@@ -19,11 +19,13 @@ class Memory:
     places: dict[str, set[Place]] = field(default_factory=dict)
     _names: dict[Key, str] = field(default_factory=dict)
     _keys: dict[str, set[Key]] = field(default_factory=dict)
+    _tied: dict[str, set[str]] = field(default_factory=dict)
 
     def forget(self, names: Iterable[str]) -> None:
         """These are about to be looked at anew."""
         for name in names:
             self.places.pop(name, None)
+            self._tied.pop(name, None)
             for key in self._keys.pop(name, ()):
                 self._names.pop(key, None)
 
@@ -36,7 +38,14 @@ class Memory:
                 self.places.setdefault(name, set()).add((link.netns, link.name))
                 self._names[link.netns, link.index] = name
                 self._keys.setdefault(name, set()).add((link.netns, link.index))
+                if link.peer_netns and (peer := self._names.get((link.peer_netns, link.peer_index))):
+                    self._tied.setdefault(name, set()).add(peer)
+                    self._tied.setdefault(peer, set()).add(name)
         return names
+
+    def partners(self, names: Iterable[str]) -> set[str]:
+        """The interfaces whose links are the other ends of links of these."""
+        return {partner for name in names for partner in self._tied.get(name, ())}
 
     def knows(self, link: Link) -> bool:
         """Whether this link was seen where it is."""

@@ -177,6 +177,8 @@ class Reconciler:
             self._on_look()
             self.backlog.looked_at(scope)
             names = {name for pair in scope for name in (pair.first, pair.second)}
+            # Whether a link is frozen, its other end tells, whatever the two are configured as now.
+            names |= self.memory.partners(names)
             concerned = self._open(stack, names, work)
             observed = observe(work.spaces, self._wanted(names), self.nsids)
             self.memory.forget(names)
