@@ -157,18 +157,11 @@ def wrap_netlink(control: Control) -> None:
 
 
 def wrap_namespaces(control: Control) -> None:
-    from vppctl.linux import namespaces
+    from vppctl.linux import named, syscalls
 
-    wrap(control, namespaces, "_share", ("namespace",), "sharing /run/netns")
-    call = namespaces._call
-
-    def guarded_call(name: str, *arguments: object) -> None:
-        if name in ("unshare", "mount"):
-            control.guard(("namespace",), name, lambda: call(name, *arguments))
-        else:
-            call(name, *arguments)
-
-    namespaces._call = guarded_call
+    wrap(control, named, "_share", ("namespace",), "sharing /run/netns")
+    for name in ("unshare", "mount"):
+        wrap(control, syscalls, name, ("namespace",), name)
 
 
 def wrap_store(control: Control) -> None:
