@@ -68,7 +68,9 @@ class Behind:
         held = link.key in frozen(label, self.world.documents[label], self.world.last)
         command = self.command(kind, link.name, rng.choice(("lost", *NAMED)), rng.randrange(256))
         if kind == "other alias":
-            command[-1] = f"vppctl:{label}:n{rng.randrange(20):02}"
+            # Not that of one whose document has errors: with its name the link would be frozen.
+            other = self.world.documents[label].get(f"n{rng.randrange(20):02}")
+            command[-1] = f"vppctl:{label}:{other.name if other and not other.broken else 'nobody'}"
         path = self.world.spaces().get(link.space)
         if path is None or (held and kind not in ("mtu", "mac", "add address", "flush addresses", "down", "up")):
             return
