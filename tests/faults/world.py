@@ -134,7 +134,8 @@ class AgentProcess:
             folder = Path(f"/proc/{self.process.pid}")
             status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line)
             fds = len(os.listdir(folder / "fd"))
-            return Growth(fds, int(status["Threads"]), int(status["VmRSS"].split()[0]))
+            # One that has just died has no memory.
+            return Growth(fds, int(status["Threads"]), int(status.get("VmRSS", "0").split()[0]))
         return None
 
 
@@ -261,7 +262,9 @@ class World:
             result = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
             assert result.returncode == 0 or path.exists(), result.stderr
             if time.monotonic() > patience:
-                path.unlink(missing_ok=True)
+                # Busy, when the agent has mounted on it meanwhile.
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def remove_named(self, name: str) -> None:
         if self.is_namespace(NETNS / name):
