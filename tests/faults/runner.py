@@ -40,8 +40,11 @@ class Control:
         """Die at this call from now on; 0 disarms."""
         at = POINTS.index(point) * _SLOT.size
         count = _SLOT.unpack_from(self._map, at)[2]
-        self._map[512:SIZE] = bytes(SIZE - 512)
         _SLOT.pack_into(self._map, at, countdown, int(after), count)
+
+    def begin(self) -> None:
+        """A new life, of which there is no story yet."""
+        self._map[_STORY:SIZE] = bytes(SIZE - _STORY)
 
     def disarm(self) -> None:
         for point in POINTS:

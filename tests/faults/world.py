@@ -64,6 +64,7 @@ class AgentProcess:
 
     def start(self, *options: str) -> None:
         self.life, self.past = options, self.lease
+        self.control.begin()
         command = [sys.executable, "-m", "tests.faults.runner", str(self.control_path), "--command-timeout", "1s"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
