@@ -10,12 +10,15 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.faults.campaign import Campaign
 from tests.faults.churn import cycles, report
+from tests.faults.runner import POINTS
+from tests.faults.walk import walk
 from tests.faults.world import Violation, World
 from tests.support.docker import Engine
 from tests.support.netns import fresh, isolate
@@ -51,6 +54,16 @@ def campaign(options: argparse.Namespace) -> None:
             table(run, time.monotonic() - began)
 
 
+def walks() -> None:
+    """The systematic form at its full length: every call of every kind, before it and after it."""
+    for point in POINTS:
+        for after in (False, True):
+            with folder() as place, World(place) as world:
+                died = Counter(walk(world, point, after=after))
+                text = ", ".join(f"{count} {story}" for story, count in sorted(died.items()))
+                print(f"{point}: {sum(died.values())} kills: {text}", flush=True)
+
+
 def table(run: Campaign, seconds: float) -> None:
     tally = run.tally
     print(f"\nseed {run.seed}: {tally.changes} changes, {tally.killed} kills, {tally.rounds} rounds, {seconds:.0f} s")
@@ -76,6 +89,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="KIND", help="only rounds of this kind")
     parser.add_argument("--cycles", type=int, default=0, help="create and delete so often, and report growth")
     parser.add_argument("--minutes", type=float, default=0.0, help="churn for so long, and report growth")
+    parser.add_argument("--walk", action="store_true", help="kill at each call of one scenario in turn")
     parser.add_argument("--verbose", action="store_true", help="a line for every round")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
@@ -85,6 +99,8 @@ def main() -> int:
             if options.cycles or options.minutes:
                 with folder() as place:
                     report(cycles(place, options.seed, options.cycles, options.minutes * 60))
+            elif options.walk:
+                walks()
             else:
                 campaign(options)
     except Violation as violation:

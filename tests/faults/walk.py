@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from tests.faults.documents import Document, Ref
 from tests.faults.kernel import Link, Snapshot
@@ -26,8 +27,8 @@ def scenario() -> Iterator[dict[str, Document | None]]:
     yield {"a": None}
 
 
-def walk(world: World, point: str, *, after: bool) -> Iterator[str]:
-    """Where the agent died, N by N; returns when the scenario has gone through without. Raises Violation."""
+def walk(world: World, point: str, *, after: bool, steps: int = 4) -> Iterator[str]:
+    """Where the agent died, N by N; returns when it has lived through these steps. Raises Violation."""
     control = world.agents[LABEL].control
     number = 0
     while True:
@@ -37,7 +38,7 @@ def walk(world: World, point: str, *, after: bool) -> Iterator[str]:
         control.arm(point, number, after=after)
         world.deaths.clear()
         try:
-            for step in scenario():
+            for step in islice(scenario(), steps):
                 world.write(LABEL, step)
                 world.rest(f"writing {', '.join(step)}")
         except Violation as violation:
