@@ -1,4 +1,4 @@
-"""The track record: one test for each bug that the campaigns have found. README.md tells how to see them fail."""
+"""The track record: one test for each bug that was found here. README.md tells how to see them fail."""
 
 from __future__ import annotations
 
