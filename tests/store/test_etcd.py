@@ -270,8 +270,10 @@ def test_tls_with_client_certificates(certificates: Path) -> None:
 
 def test_the_stubs_are_loaded_without_the_client_and_whoever_wants_it_still_gets_it() -> None:
     program = (
-        "import sys; from vppctl.store.etcd import etcdrpc; print('etcd3.client' in sys.modules);"
-        "import etcd3; print(hasattr(etcd3, 'MultiEndpointEtcd3Client'), etcd3.etcdrpc is etcdrpc)"
+        "import sys; from vppctl.store.etcd import etcdrpc;"
+        "print([m for m in ('etcd3.client', 'grpc.aio._channel') if m in sys.modules]);"
+        "import etcd3; print(hasattr(etcd3, 'MultiEndpointEtcd3Client'), etcd3.etcdrpc is etcdrpc);"
+        "from grpc import aio; import grpc; print(aio.insecure_channel.__module__, grpc.aio is aio)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout == "False\nTrue True\n"
+    assert result.stdout == "[]\nTrue True\ngrpc.aio._channel True\n"

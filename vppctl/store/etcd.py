@@ -5,16 +5,10 @@ Drives the watch itself, since the library's own never tells that its stream has
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-# Before gRPC is loaded: its C core writes to standard error on its own.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
-import grpc  # noqa: TID253 - the owner of this import
 
 from vppctl.errors import ConflictError, StoreError
 from vppctl.store.base import (
@@ -27,7 +21,7 @@ from vppctl.store.base import (
     Put,
     Watch,
 )
-from vppctl.store.etcd_stubs import etcdrpc
+from vppctl.store.etcd_stubs import etcdrpc, grpc
 from vppctl.store.settings import StoreSettings
 
 MAX_OPERATIONS = 128

@@ -7,12 +7,10 @@ import threading
 import time
 from typing import Any
 
-import grpc  # noqa: TID253 - an owner of this import
-
 from vppctl.errors import StoreError
 from vppctl.store.base import Changed, Compacted, Entry, Progress
 from vppctl.store.etcd import EtcdStore, from_octets, octets, range_end
-from vppctl.store.etcd_stubs import etcdrpc
+from vppctl.store.etcd_stubs import etcdrpc, grpc
 
 SILENCE = 10.0
 """Seconds without a word after which a watch asks whether the server is alive."""
