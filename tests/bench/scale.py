@@ -122,6 +122,8 @@ def adopt(count: int, runs: int, folder: Path) -> Result:
     quiet(VPPCTL, "put", write(folder / "pairs.json", interfaces(count)))
 
     def again() -> float:
+        # Until then the kernel itself has something to tell.
+        wait_for(0, tentative, BOTH)
         with silence(BOTH):
             return timed(lambda: quiet(VPPCTL, "agent", "run", "--once", "--resync", "adopt"))
 
