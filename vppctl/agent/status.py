@@ -59,7 +59,7 @@ def report(condition: Condition, interface: Interface | None, retries: int, plac
         **({"tentative": list(link.tentative)} if link and link.tentative else {}),
         "config_revision": condition.revision,
         "retries": retries,
-        "statistics": {name: getattr(statistics, name) for name in Statistics._fields},
+        "statistics": statistics._asdict(),
     }
 
 

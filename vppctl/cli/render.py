@@ -53,7 +53,10 @@ _WIDE: dict[str, _Column] = {
 
 def clean(value: object, keep: str = "") -> str:
     """A value on one line, without what could steer a terminal."""
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in str(value))
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
 def without_secrets(value: Any) -> Any:
@@ -147,8 +150,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], color: str
     if not rows:
         return
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *rows)]
+    click.echo("\n".join(lines))
 
 
 def print_text(text: str, color: str, *, first: str = "", hang: str = "") -> None:
