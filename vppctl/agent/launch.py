@@ -26,7 +26,8 @@ def run(settings: AgentSettings) -> int:
     # What is loaded by now stays; and a pass over thousands of pairs makes many objects, but hardly any cycles.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    gc.enable()
+    if not settings.once:
+        gc.enable()
     with AgentLock(settings.label) as lock, ExitStack() as stack:
         agent = Agent(settings, lock)
         if settings.http:
