@@ -31,7 +31,7 @@ class Links:
     def __init__(self, space: str) -> None:
         with entered(space):
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._socket.bind((0, 1))  # RTMGRP_LINK
+        self._socket.bind((0, 0x1 | 0x10))  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR
         self._socket.settimeout(PATIENCE)
 
     def __enter__(self) -> Self:
@@ -44,10 +44,20 @@ class Links:
         """Wait for an event of this link whose type, flags and attributes fit."""
         while True:
             for kind, _, _, _, body in wire.messages(self._socket.recv(1 << 16)):
+                if kind not in (wire.RTM_NEWLINK, wire.RTM_DELLINK):
+                    continue
                 attributes = wire.attributes(body, wire.IFINFO.size)
                 if wire.string(attributes.get(wire.IFLA_IFNAME, b"")) != name:
                     continue
                 if fits(kind, wire.IFINFO.unpack_from(body)[3], attributes):
+                    return
+
+    def until_address(self, host: str) -> None:
+        """Wait until this IPv4 address is there."""
+        wanted = socket.inet_aton(host)
+        while True:
+            for kind, _, _, _, body in wire.messages(self._socket.recv(1 << 16)):
+                if kind == wire.RTM_NEWADDR and wire.attributes(body, wire.IFADDR.size)[wire.IFA_LOCAL] == wanted:
                     return
 
 
@@ -97,17 +107,21 @@ def one_put(count: int, times: int, folder: Path, etcd: Etcd) -> list[Result]:
 
 
 def one_change(few: int, many: int, times: int, folder: Path, etcd: Etcd) -> Result:
-    """An MTU changes, with many pairs present and with few."""
+    """An address comes, with many pairs present and with few.
+
+    Not an MTU, for which the kernel itself walks all routes: 0.01 ms with 10 pairs, 2.4 ms with 5000.
+    """
 
     def median(count: int) -> float:
         found = []
         with busy_agent(count, folder, etcd) as store, Links("ns1") as events:
             sides = interfaces(count)[::2]
             for number in range(times):
-                side = {**sides[number % len(sides)], "mtu": 1400 - number}
+                side = sides[number % len(sides)]
+                host = f"10.200.{number}.1"
                 start = time.perf_counter()
-                put(store, side)
-                events.until(side["name"], lambda _, __, a: wire.UINT.unpack(a[wire.IFLA_MTU])[0] == side["mtu"])  # noqa: B023
+                put(store, {**side, "ip_addresses": [*side["ip_addresses"], f"{host}/24"]})
+                events.until_address(host)
                 found.append((time.perf_counter() - start) * 1e3)
         return quantile(found, 0.5)
 
