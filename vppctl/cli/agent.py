@@ -11,6 +11,24 @@ from vppctl.cli.completion import complete_files, complete_folders
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import UsageError, VppctlError
 
+allow_dir_option = click.option(
+    "--allow-dir",
+    "allowed_dirs",
+    metavar="DIR",
+    multiple=True,
+    shell_complete=complete_folders,
+    help="One more folder for namespace files.",
+)
+docker_host_option = click.option(
+    "--docker-host", metavar="URL", help="The Docker engine for microservices.  [env: DOCKER_HOST]"
+)
+vpp_socket_option = click.option(
+    "--vpp-socket",
+    metavar="PATH",
+    shell_complete=complete_files,
+    help="VPP's API socket.  [default: /run/vpp/api.sock]",
+)
+
 
 @click.group("agent")
 def agent_command() -> None:
@@ -36,21 +54,9 @@ def agent_command() -> None:
     default=True,
     help="Create missing named namespaces, or wait for them.  [default: create]",
 )
-@click.option(
-    "--allow-dir",
-    "allowed_dirs",
-    metavar="DIR",
-    multiple=True,
-    shell_complete=complete_folders,
-    help="One more folder for namespace files.",
-)
-@click.option("--docker-host", metavar="URL", help="The Docker engine for microservices.  [env: DOCKER_HOST]")
-@click.option(
-    "--vpp-socket",
-    metavar="PATH",
-    shell_complete=complete_files,
-    help="VPP's API socket.  [default: /run/vpp/api.sock]",
-)
+@allow_dir_option
+@docker_host_option
+@vpp_socket_option
 @click.option(
     "--stats-interval",
     metavar="TIME",

@@ -6,27 +6,16 @@ from typing import Any
 
 import click
 
-from vppctl.cli.completion import complete_files, complete_folders, complete_names
+from vppctl.cli.agent import allow_dir_option, docker_host_option, vpp_socket_option
+from vppctl.cli.completion import complete_names
 from vppctl.cli.settings import Settings
 
 
 @click.command("check")
 @click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
-@click.option(
-    "--allow-dir",
-    "allowed_dirs",
-    metavar="DIR",
-    multiple=True,
-    shell_complete=complete_folders,
-    help="One more folder for namespace files.",
-)
-@click.option("--docker-host", metavar="URL", help="The Docker engine for microservices.  [env: DOCKER_HOST]")
-@click.option(
-    "--vpp-socket",
-    metavar="PATH",
-    shell_complete=complete_files,
-    help="VPP's API socket.  [default: /run/vpp/api.sock]",
-)
+@allow_dir_option
+@docker_host_option
+@vpp_socket_option
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table", help="[default: table]")
 @click.pass_obj
 def check_command(
