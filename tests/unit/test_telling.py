@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from vppctl.agent.telling import ERRORS, HISTORY, Teller
-from vppctl.model.keys import Kind
-from vppctl.reconcile.state import Condition, Reason, State
+import pytest
+
+from vppctl.agent.telling import COUNTERS_A_SECOND, ERRORS, HISTORY, Teller
+from vppctl.model.keys import Kind, status_key
+from vppctl.reconcile.state import Condition, Link, NetnsId, Reason, State, Statistics
 
 
 def told(teller: Teller) -> list[tuple[str, int]]:
@@ -53,3 +55,35 @@ def test_a_name_that_is_configured_again_begins_anew() -> None:
     teller.gone(Kind.LINUX, "a")
     say(teller)
     assert told(teller) == []
+
+
+class Store:
+    """Stands in for the publisher's thread: notes what it is offered."""
+
+    def __init__(self) -> None:
+        self.offered: list[str] = []
+
+    def offer(self, key: str, content: object) -> None:
+        self.offered.append(key)
+
+
+def test_counters_are_published_a_few_at_a_time_and_nobody_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("vppctl.agent.telling.time.monotonic", lambda: now)
+    teller, store = Teller("x"), Store()
+    names = [f"a{number}" for number in range(50)]
+    for name in names:
+        link = Link(NetnsId(1, 2), 3, name)
+        teller.linux(Condition(name, State.APPLIED, link=link), None, 0, {}, (), 0.0)
+    teller.publisher = store  # type: ignore[assignment]
+    for round_ in range(1, 4):
+        now += 1.0
+        teller.count({name: Statistics(in_packets=round_) for name in names})
+        assert len(store.offered) == COUNTERS_A_SECOND * round_
+    assert {report["statistics"]["in_packets"] for report in teller.all(Kind.LINUX)} == {3}, "all are known at once"
+    assert set(store.offered) == {status_key("x", name) for name in names}, "each in its turn"
+    now += 10.0
+    store.offered.clear()
+    teller.count({name: Statistics(in_packets=3) for name in names})
+    teller.count({name: Statistics(in_packets=3) for name in names})
+    assert len(store.offered) <= len(names), "what stays the same is not published again"

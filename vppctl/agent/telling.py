@@ -62,7 +62,7 @@ class Teller:
         self.publisher: Publisher | None = None
         self._past: dict[str, _Past] = {}
         self._counters: dict[str, Statistics] = {}
-        self._counted = 0.0
+        self._counted = time.monotonic()
         self._unpublished: dict[str, None] = {}
         """Keys of reports whose counters have changed since they were published, those that wait longest first."""
 
