@@ -29,8 +29,7 @@ class Pulse:
         if now - self._last >= self.interval / 2:
             self._last = now
             self._lock.beat()
-            notify("WATCHDOG=1")
-            if status:
+            if notify("WATCHDOG=1") and status:
                 notify(f"STATUS={status()}")
 
 

@@ -17,7 +17,7 @@ from vppctl.reconcile.vpp import VppCondition
 
 HISTORY = 10
 """Transactions that are kept of each interface."""
-COUNTERS_A_SECOND = 20
+COUNTERS_A_SECOND = 10
 """Reports that are published anew in a second because of their counters alone. Ten thousand hosts share one store, and
 an agent with ten thousand interfaces has one, too; probes read the newest ones from the agent itself (--http)."""
 TOLD = 200

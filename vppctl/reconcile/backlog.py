@@ -15,7 +15,7 @@ SLICE = 64
 """Pairs that are looked at again in one pass: what was put waits for them, and for no more."""
 AUDIT = 60.0
 """Seconds in which all pairs are looked at once, in case an event was missed ..."""
-AUDIT_RATE = 50.0
+AUDIT_RATE = 25.0
 """... but no more than so many a second, so that many pairs take longer and no more of the processor."""
 
 
