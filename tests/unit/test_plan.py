@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import pytest
 
 from tests.support.simkernel import SimulatedKernel, netns
@@ -343,3 +346,24 @@ def test_links_that_serve_vpp_compute_their_checksums(setup: Setup) -> None:
     assert setup.desired.serve(set()) == {PairId("a", "b")}
     setup.settle()
     assert (setup.link("a").checksum, setup.link("b").checksum) == (True, True)
+
+
+def test_names_that_come_and_go_leave_nothing_behind(setup: Setup) -> None:
+    def round_of(number: int) -> int:
+        for n in range(300):
+            a, b = f"a{number}-{n}", f"b{number}-{n}"
+            setup.put(A._replace(name=a, peer=b), B._replace(name=b, peer=a))
+            setup.settle()
+            for name in (a, b):
+                setup.desired.delete(name)
+            setup.settle()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        round_of(0)
+        before, after = round_of(1), round_of(2)
+    finally:
+        tracemalloc.stop()
+    assert after - before < 300 * 2 * 50, "octets for each name"
