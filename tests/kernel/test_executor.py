@@ -92,15 +92,18 @@ def test_a_hundred_rounds_leave_no_descriptor_and_no_thread() -> None:
             reconciler.backlog.add(reconciler.desired.delete(name))
         reconciler.run(now)
 
-    def resources() -> tuple[int, ...]:
-        kept = pickle.dumps((reconciler.memory, reconciler.backlog, reconciler.desired))
-        return len(os.listdir("/proc/self/fd")), threading.active_count(), len(kept) // 1000
+    def resources() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    def kept() -> int:
+        return len(pickle.dumps((reconciler.memory, reconciler.backlog, reconciler.desired)))
 
     round_of(0.0)
-    before = resources()
+    before, octets = resources(), kept()
     for number in range(100):
         round_of(float(number))
     assert resources() == before
+    assert kept() < octets + 100, "no round leaves an octet but for what counts them"
     assert links("one") == {}
 
 
