@@ -95,13 +95,13 @@ def test_loopback() -> None:
 
 @pytest.mark.parametrize("label", ["a/b", "..", ".", "a:b", "a\nb", "\x1b[2J", "a\u202eb"])
 def test_labels_that_would_be_something_else(vppctl: Vppctl, label: str) -> None:
+    """Among them `a:b`, whose links label `a` once took for its own."""
     result = vppctl.run("-l", label, "status")
     assert result.returncode == 2
     assert "is no label; it is one part of a key, without slashes and colons" in result.stderr
 
 
 def test_a_label_that_begins_like_another_owns_nothing_of_it() -> None:
-    """Once, label `a` took what label `a:b` had made for its own: a colon is no part of a label any more."""
     theirs = Marks("ab")
     link = Link(NetnsId(1, 1), 7, "x", "veth", group=theirs.group, alias=theirs.alias("x"))
     assert theirs.owns(link)
