@@ -17,9 +17,10 @@ from pathlib import Path
 
 from tests.faults.campaign import Campaign
 from tests.faults.churn import cycles, report
+from tests.faults.process import Violation
 from tests.faults.runner import POINTS
 from tests.faults.walk import walk
-from tests.faults.world import Violation, World
+from tests.faults.world import World
 from tests.support.docker import Engine
 from tests.support.netns import fresh, isolate
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults.documents import Document, Ref
-from tests.faults.world import Growth, Violation, World
+from tests.faults.process import Growth, Violation
+from tests.faults.world import World
 
 PAIRS = 20
 """Pairs that come and go together, over two namespaces: created and deleted they are that many cycles."""

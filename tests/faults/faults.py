@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 from tests.faults.kernel import Link, entered, look, run_in
 from tests.faults.oracle import frozen, owner
+from tests.faults.places import NETNS, OWN
 from tests.faults.stream import KERNEL_NAMES, NAMED, SLOTS
-from tests.faults.world import NETNS, OWN, World
+from tests.faults.world import World
 
 
 class Behind:

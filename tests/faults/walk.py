@@ -9,7 +9,8 @@ from itertools import islice
 from tests.faults.documents import Document, Ref
 from tests.faults.kernel import Link, Snapshot
 from tests.faults.oracle import owner
-from tests.faults.world import Violation, World
+from tests.faults.process import Violation
+from tests.faults.world import World
 
 LABEL = "vpp1"
 SPACES = ("w0", "w1", "w2")

@@ -7,71 +7,13 @@ import tracemalloc
 
 import pytest
 
-from tests.support.simkernel import SimulatedKernel, netns
+from tests.support.planning import NS1, NS2, A, B, Setup
+from tests.support.simkernel import netns
 from vppctl.model.interface import DEFAULT_NAMESPACE, Interface, NamespaceRef, NamespaceType
-from vppctl.model.problem import Problem
-from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import CreateVeth, DeleteLinks, SetLink
-from vppctl.reconcile.plan import Plan, Policy, plan
-from vppctl.reconcile.state import Configured, Creatable, Invalid, Link, PairId, Reason, Resolution, State, Unavailable
+from vppctl.reconcile.state import Creatable, PairId, Reason, State
 
-NS1, NS2 = (NamespaceRef(NamespaceType.NAMED_NS, name=name) for name in ("ns1", "ns2"))
 PAIR = PairId("a", "b")
-A = Interface("a", "b", enabled=True, mtu=1500, ip_addresses=("192.168.22.1/24", "2001:db8::1/64"), namespace=NS1)
-B = Interface("b", "a", enabled=True, namespace=NS2)
-BROKEN = Invalid((Problem("mtu", "too small"),))
-
-
-class Setup:
-    """A desired state over a simulated kernel, with the two usual namespaces present."""
-
-    def __init__(self, label: str = "vpp1") -> None:
-        self.desired = DesiredState(Marks(label))
-        self.kernel = SimulatedKernel()
-        self.revision = 0
-        self.spaces: dict[NamespaceRef, Resolution] = {NS1: netns(1), NS2: netns(2)}
-
-    def put(self, *contents: Interface) -> None:
-        for content in contents:
-            self.revision += 1
-            self.desired.put(Configured(content.name, content, self.revision))
-        self.resolve()
-
-    def spoil(self, name: str) -> None:
-        self.revision += 1
-        self.desired.put(Configured(name, BROKEN, self.revision))
-
-    def resolve(self) -> None:
-        for reference in self.desired.references():
-            missing = Unavailable(Reason.NAMESPACE_NOT_FOUND, f"namespace {reference} does not exist")
-            self.desired.resolve(reference, self.spaces.get(reference, missing))
-
-    def plan(self, policy: Policy | None = None) -> Plan:
-        extra = {self.desired.pair_of(self.desired.owner(k)) for k in self.kernel.links.values() if self.ours(k)}
-        return plan(self.desired, self.kernel.observe(), self.desired.all_pairs() | extra, policy)
-
-    def ours(self, link: Link) -> bool:
-        return self.desired.marks.owns(link)
-
-    def settle(self, policy: Policy | None = None, rounds: int = 4) -> Plan:
-        result = self.plan(policy)
-        for _ in range(rounds):
-            if not result:
-                break
-            self.kernel.apply(result)
-            result = self.plan()
-        assert not result, "the planner does not come to rest"
-        return result
-
-    def link(self, name: str) -> Link:
-        interface = self.desired.interface(name)
-        assert interface
-        claim = self.desired.claim(interface)
-        assert claim
-        link = self.kernel.at(*claim)
-        assert link
-        return link
 
 
 @pytest.fixture
@@ -175,116 +117,6 @@ def test_a_missing_namespace_is_told_to_both_sides(setup: Setup) -> None:
     conditions = setup.plan().conditions
     assert {c.reason for c in conditions.values()} == {Reason.NAMESPACE_NOT_FOUND}
     assert conditions["a"].message.startswith("peer 'b': ")
-
-
-@pytest.mark.parametrize("policy", [Policy(), Policy(start=True)], ids=["running", "start"])
-def test_a_foreign_interface_in_the_way_is_left_alone(setup: Setup, policy: Policy) -> None:
-    taken = setup.kernel.add_foreign(netns(1), "a")
-    setup.put(A, B)
-    result = setup.plan(policy)
-    assert not result
-    assert {(c.state, c.reason) for c in result.conditions.values()} == {(State.FAILED, Reason.NAME_TAKEN)}
-    assert list(setup.kernel.links.values()) == [taken]
-
-
-def test_a_foreign_veth_in_the_way_is_replaced_at_start_only(setup: Setup) -> None:
-    setup.kernel.add_foreign(netns(1), "a", "veth")
-    setup.put(A, B)
-    assert setup.plan().conditions["a"].reason is Reason.NAME_TAKEN
-    setup.settle(Policy(start=True))
-    assert setup.link("a").alias == "vppctl:vpp1:a"
-
-
-def test_another_label_is_foreign_even_at_start(setup: Setup) -> None:
-    other = Setup("other")
-    other.kernel = setup.kernel
-    other.put(A, B)
-    other.settle()
-    before = dict(setup.kernel.links)
-    setup.put(A, B)
-    result = setup.plan(Policy(start=True))
-    assert not result
-    assert result.conditions["a"].reason is Reason.NAME_TAKEN
-    assert setup.kernel.links == before
-
-
-def test_start_creates_from_scratch_and_adopt_does_not(setup: Setup) -> None:
-    setup.put(A, B)
-    setup.settle()
-    index = setup.link("a").index
-    assert not setup.plan(Policy(start=True, adopt=True))
-    setup.settle(Policy(start=True))
-    assert setup.link("a").index != index
-
-
-def test_adopt_marks_a_matching_pair_that_somebody_else_made(setup: Setup) -> None:
-    setup.put(A, B)
-    setup.settle()
-    for link in list(setup.kernel.links.values()):
-        setup.kernel.change(link, alias="", group=0)
-    index = setup.link("a").index
-    setup.settle(Policy(start=True, adopt=True))
-    assert (setup.link("a").index, setup.link("a").alias) == (index, "vppctl:vpp1:a")
-
-
-@pytest.mark.parametrize("policy", [Policy(), Policy(start=True)], ids=["running", "start"])
-def test_orphans_go(setup: Setup, policy: Policy) -> None:
-    setup.put(A, B)
-    setup.settle()
-    setup.desired.delete("a")
-    setup.desired.delete("b")
-    setup.settle(policy)
-    assert not setup.kernel.links
-
-
-def test_a_crash_before_the_alias_leaves_no_orphan(setup: Setup) -> None:
-    setup.put(A, B)
-    setup.settle()
-    for link in list(setup.kernel.links.values()):
-        setup.kernel.change(link, alias="")
-    setup.desired.delete("a")
-    setup.settle(Policy(start=True))
-    assert not setup.kernel.links
-
-
-@pytest.mark.parametrize("policy", [Policy(), Policy(start=True)], ids=["running", "start"])
-def test_an_invalid_document_freezes_its_pair(setup: Setup, policy: Policy) -> None:
-    setup.put(A, B)
-    setup.settle()
-    before = dict(setup.kernel.links)
-    setup.spoil("a")
-    setup.put(B._replace(mtu=9000))
-    result = setup.plan(policy)
-    assert not result
-    assert setup.kernel.links == before
-    assert (result.conditions["a"].state, result.conditions["a"].message) == (State.INVALID, "mtu: too small")
-    assert result.conditions["b"].reason is Reason.PEER_INVALID
-    setup.desired.delete("b")
-    assert not setup.plan(policy), "frozen until the document is valid again or deleted"
-    setup.desired.delete("a")
-    setup.settle(policy)
-    assert not setup.kernel.links
-
-
-def test_a_frozen_pair_thaws_in_place(setup: Setup) -> None:
-    setup.put(A, B)
-    setup.settle()
-    index = setup.link("a").index
-    setup.spoil("a")
-    setup.put(A._replace(mtu=9000))
-    setup.settle()
-    assert (setup.link("a").index, setup.link("a").mtu) == (index, 9000)
-
-
-def test_two_interfaces_want_one_name(setup: Setup) -> None:
-    setup.put(A, B)
-    setup.settle()
-    setup.put(Interface("0", "1", host_if_name="a", namespace=NS1), Interface("1", "0", namespace=NS2))
-    result = setup.settle()
-    assert result.conditions["a"].state is State.APPLIED, "who has the name keeps it"
-    assert result.conditions["0"].reason is Reason.NAME_CONFLICT
-    setup.desired.delete("a")
-    assert setup.settle().conditions["0"].state is State.APPLIED
 
 
 def test_names_are_swapped(setup: Setup) -> None:
