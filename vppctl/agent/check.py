@@ -14,6 +14,7 @@ from vppctl.agent.sources import Sources
 from vppctl.linux.hosts import find_hosts
 from vppctl.linux.namespaces import raise_file_limit
 from vppctl.linux.nsids import NsidTable
+from vppctl.linux.privileges import TO_READ, require
 from vppctl.linux.processes import start_of
 from vppctl.microservices import Microservices
 from vppctl.model.keys import Kind, config_prefix
@@ -33,7 +34,11 @@ class CheckSettings(NamedTuple):
 
 
 def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
-    """The differences between this host and the configuration in `entries`, by name. Raises OSError."""
+    """The differences between this host and the configuration in `entries`, by name.
+
+    Raises VppctlError when it may not look, OSError when the kernel refuses.
+    """
+    require(TO_READ)
     raise_file_limit()
     nsids = NsidTable()
     microservices = Microservices(settings.docker_host, start_of)

@@ -13,6 +13,7 @@ from vppctl.linux.executor import Executor
 from vppctl.linux.named import discover
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe_marked
+from vppctl.linux.privileges import TO_CHANGE, require
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import DeleteLinks, Doomed, Operation
 from vppctl.reconcile.state import Link, NetnsId
@@ -25,8 +26,9 @@ log = logging.getLogger("vppctl.agent.cleanup")
 def cleanup(label: str, vpp_socket: str | None, *, dry_run: bool) -> Iterator[str]:
     """Remove it, and tell each thing as `NAME in namespace NAMESPACE`.
 
-    Raises VppctlError when an agent of this label is running, or when something cannot be removed.
+    Raises VppctlError when it may not, when an agent of this label is running, or when something cannot be removed.
     """
+    require(TO_CHANGE)
     with AgentLock(label):
         yield from _vpp(label, vpp_socket, dry_run=dry_run)
         yield from _links(label, dry_run=dry_run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from contextlib import ExitStack
 
 from vppctl.agent.lock import AgentLock
@@ -11,6 +12,9 @@ from vppctl.agent.runtime import Agent
 from vppctl.agent.settings import AgentSettings
 from vppctl.agent.sources import hold_signals
 from vppctl.linux.namespaces import raise_file_limit
+from vppctl.linux.privileges import NEEDED, TO_FOLLOW, lacking
+
+log = logging.getLogger("vppctl.agent")
 
 
 def run(settings: AgentSettings) -> int:
@@ -23,6 +27,8 @@ def run(settings: AgentSettings) -> int:
         hold_signals()
     set_up_logging(settings.log_format, settings.log_level)
     raise_file_limit()
+    if missing := lacking(sorted(NEEDED.keys() - TO_FOLLOW)):
+        log.warning("without %s: what belongs to other users may be out of reach", ", ".join(missing))
     # What is loaded by now stays; and a pass over thousands of pairs makes many objects, but hardly any cycles.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

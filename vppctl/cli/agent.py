@@ -84,7 +84,7 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     from vppctl.cli.documents import load
     from vppctl.cli.entries import write
     from vppctl.cli.render import print_status
-    from vppctl.linux.privileges import give_up
+    from vppctl.linux.privileges import TO_CHANGE, TO_FOLLOW, give_up, require
 
     host = choices["docker_host"]
     if host and not host.startswith(("unix://", "tcp://", "http://", "https://", "ssh://")):
@@ -96,6 +96,7 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     interval = choices.pop("stats_interval")
     choices["stats_interval"] = 0.0 if interval in ("0", "0s") else duration(interval, "--stats-interval")
     settings = Settings(options)
+    require(TO_CHANGE if choices["once"] else TO_FOLLOW)
     # Before the store makes threads.
     give_up()
     if files:

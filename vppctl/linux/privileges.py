@@ -6,8 +6,10 @@ Capabilities are each thread's own, and a new thread has those of its maker (cap
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from vppctl.errors import VppctlError
 from vppctl.linux import syscalls
 
 NEEDED = {
@@ -18,6 +20,10 @@ NEEDED = {
     "CAP_SYS_ADMIN": 21,  # setns, unshare, mount
 }
 """By number (linux/capability.h), found by trying without each (tests/agent/test_privileges.py)."""
+TO_READ = ("CAP_SYS_ADMIN",)
+TO_CHANGE = (*TO_READ, "CAP_NET_ADMIN")
+TO_FOLLOW = (*TO_CHANGE, "CAP_NET_BROADCAST")
+"""What nothing works without: a look, changes, and an agent that stays."""
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 """linux/prctl.h"""
 
@@ -38,6 +44,19 @@ def give_up() -> None:
     kept = needed & _permitted()
     syscalls.capset(kept, kept, 0)
     syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def require(names: Sequence[str]) -> None:
+    """Raises VppctlError when this process lacks one of these capabilities: better than to fail halfway."""
+    if missing := lacking(names):
+        options = " ".join(f"--cap-add {name.removeprefix('CAP_')}" for name in missing)
+        raise VppctlError(f"not permitted without {', '.join(missing)}; run it as root, a container with {options}")
+
+
+def lacking(names: Iterable[str]) -> list[str]:
+    """Those of these capabilities that this process does not have."""
+    permitted = _permitted()
+    return [name for name in names if not permitted >> NEEDED[name] & 1]
 
 
 def _permitted() -> int:
