@@ -1,0 +1,97 @@
+"""The shipped unit under a real systemd: its sandbox lets the agent do its work, and it is started again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.agent import veth
+from tests.support.netns import wait_until
+from tests.support.systemd import SYSTEMD, UNITS, Machine
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd (Debian: systemd)"),
+]
+
+VPPCTL = str(Path(sys.executable).parent / "vppctl")
+SERVICE = "vppctl-agent"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """With the unit as the README installs it, on the embedded store."""
+    with Machine(tmp_path_factory.mktemp("systemd")) as machine:
+        machine("sh", "-c", f"{VPPCTL} agent unit > {UNITS}/{SERVICE}.service")
+        machine("sh", "-c", f"echo VPPCTL_STORE=embedded > /etc/default/{SERVICE}")
+        machine("systemctl", "daemon-reload")
+        machine("systemctl", "start", SERVICE)
+        yield machine
+
+
+def vppctl(machine: Machine, *arguments: str, stdin: str = "") -> str:
+    return machine(VPPCTL, "--store", "embedded", *arguments, stdin=stdin)
+
+
+def put(machine: Machine, *documents: dict[str, Any]) -> None:
+    vppctl(machine, "put", "-", "--wait", stdin=json.dumps({"interface": documents}))
+
+
+def show(machine: Machine, name: str) -> str:
+    return machine("systemctl", "show", "--value", f"--property={name}", SERVICE).strip()
+
+
+def index(machine: Machine, namespace: str, name: str) -> int:
+    found: list[dict[str, Any]] = json.loads(machine("ip", "-n", namespace, "-j", "link", "show", "dev", name))
+    return int(found[0]["ifindex"])
+
+
+def test_it_works_in_its_sandbox(machine: Machine) -> None:
+    """Namespaces that it makes reach the host; a process of another user, in a namespace without IPv6, is reached."""
+    off = "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6"
+    other = "exec setpriv --reuid=65534 --regid=65534 --clear-groups sleep infinity"
+    machine("systemd-run", "--unit=other", "unshare", "-n", "sh", "-c", f"{off}; {other}")
+    pid = int(machine("systemctl", "show", "--value", "--property=MainPID", "other"))
+    wait_until(lambda: machine("stat", "-c", "%u", f"/proc/{pid}") == "65534\n", "the process to be of another user")
+    put(
+        machine,
+        veth("a", "b", "one", ip_addresses=["10.0.0.1/24"]),
+        veth("b", "a", {"type": 0, "pid": pid}, ip_addresses=["2001:db8::1/64"]),
+    )
+    assert machine("ip", "-n", "one", "-4", "-br", "addr").split()[2] == "10.0.0.1/24"
+    assert "2001:db8::1/64" in machine("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-br", "addr", "show", "dev", "b")
+    assert (show(machine, "ActiveState"), show(machine, "NRestarts")) == ("active", "0")
+    wait_until(lambda: show(machine, "StatusText").startswith("2 interfaces"), "the status to tell the interfaces")
+    vppctl(machine, "del", "a", "b")
+
+
+def test_it_starts_again_and_adopts(machine: Machine) -> None:
+    put(machine, veth("c", "d", "two"), veth("d", "c"))
+    before, restarts = index(machine, "two", "c"), int(show(machine, "NRestarts"))
+    machine("kill", "-KILL", show(machine, "MainPID"))
+    wait_until(lambda: int(show(machine, "NRestarts")) > restarts, "systemd to notice", 20)
+    wait_until(lambda: show(machine, "ActiveState") == "active", "the agent to come back", 20)
+    machine("systemctl", "stop", SERVICE)
+    assert index(machine, "two", "c") == before
+    machine("ip", "-n", "two", "link", "set", "dev", "c", "mtu", "1400")
+    machine("systemctl", "start", SERVICE)
+    # It is ready when all has been compared, and not before.
+    assert json.loads(machine("ip", "-n", "two", "-j", "link", "show", "dev", "c"))[0]["mtu"] == 1500
+    assert index(machine, "two", "c") == before
+
+
+def test_one_that_hangs_is_ended(machine: Machine) -> None:
+    machine("mkdir", "-p", f"{UNITS}/{SERVICE}.service.d")
+    machine("sh", "-c", f"printf '[Service]\\nWatchdogSec=4\\n' > {UNITS}/{SERVICE}.service.d/short.conf")
+    machine("systemctl", "daemon-reload")
+    machine("systemctl", "restart", SERVICE)
+    pid, restarts = show(machine, "MainPID"), int(show(machine, "NRestarts"))
+    machine("kill", "-STOP", pid)
+    wait_until(lambda: int(show(machine, "NRestarts")) > restarts, "the watchdog", 30)
+    wait_until(lambda: show(machine, "ActiveState") == "active", "the agent to come back", 20)
+    assert show(machine, "MainPID") != pid
