@@ -20,6 +20,8 @@ NETLINK_ADD_MEMBERSHIP, NETLINK_LISTEN_ALL_NSID = 1, 8
 GROUPS = (1, 5, 9, 28)
 """RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_NSID; linux/rtnetlink.h."""
 RECEIVE_BUFFER = 32 << 20
+KERNEL = 0
+"""Its port, the sender of its own messages (netlink(7))."""
 BATCH = 10_000
 """Datagrams that are taken before what they say is handed on."""
 PATIENCE_MS = 250
@@ -96,13 +98,16 @@ class LinkMonitor:
     def _receive(self, changed: set[LinkChanged]) -> bool:
         """Take one datagram; False when there is none."""
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(1 << 16, socket.CMSG_SPACE(4), socket.MSG_DONTWAIT)
+            data, ancillary, _, sender = self._socket.recvmsg(1 << 16, socket.CMSG_SPACE(4), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
             self._lost = True
+            return True
+        if sender[0] != KERNEL:
+            # Who has CAP_NET_ADMIN in a namespace may send to its groups, too (netlink(7)).
             return True
         netns: NetnsId | None = self._nsids.own
         for level, kind, value in ancillary:

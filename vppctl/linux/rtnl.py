@@ -57,7 +57,9 @@ class Rtnl:
         for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
         force_receive_buffer(self._socket, RECEIVE_BUFFER)
-        self._socket.bind((0, 0))
+        # To the kernel: nobody else in the namespace can send to a connected socket (netlink_getsockbyportid,
+        # net/netlink/af_netlink.c), and who has CAP_NET_ADMIN there could otherwise answer in its place.
+        self._socket.connect((0, 0))
         self._sequence = 0
 
     def __enter__(self) -> Self:

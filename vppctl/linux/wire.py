@@ -215,6 +215,9 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
     at, size = 0, len(data)
     while at + 16 <= size:
         length, kind, flags, sequence, port = HEADER.unpack_from(data, at)
+        if length < 16:
+            # NLMSG_OK (linux/netlink.h): what follows cannot be told apart.
+            return
         yield kind, flags, sequence, port, data[at + 16 : at + length]
         at += (length + 3) & ~3
 
