@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any, assert_never
 
@@ -48,8 +49,16 @@ class Vpp:
             raise VppAwayError(f"VPP cannot be asked at {path}: {error.strerror or error}") from None
         self._client = self._connect(vpp_papi)
         self._on_event = on_event
-        self._client.register_event_callback(self._event)
-        self._call("want_interface_events", enable_disable=1, pid=os.getpid())
+        try:
+            self._client.register_event_callback(self._event)
+            self._call("want_interface_events", enable_disable=1, pid=os.getpid())
+            self.version = str(self._call("show_version").version)
+        except _RefusedError as error:
+            self.close()
+            raise VppAwayError(f"VPP cannot be used at {path}: {error}") from None
+        except VppAwayError:
+            self.close()
+            raise
 
     @property
     def alive(self) -> bool:
@@ -66,10 +75,6 @@ class Vpp:
             for pipe in (transport.sque, transport.q):
                 pipe.close()
                 pipe.join_thread()
-
-    def version(self) -> str:
-        """What VPP says it is."""
-        return str(self._call("show_version").version)
 
     def observe(self) -> list[VppLink]:
         """Every AF_PACKET and memif interface, with all that is known about it."""
@@ -214,7 +219,11 @@ class Vpp:
         """The details of a dump; none of one that this VPP does not have, for its plugin is not loaded."""
         if not self._has(name):
             return []
-        found = self._ask(name, **arguments)
+        try:
+            found = self._ask(name, **arguments)
+        except _RefusedError as error:
+            # Without its answer nothing is known; a foreign tag that is not ASCII is enough.
+            raise VppAwayError(f"VPP cannot be used at {self.path}: {error}") from None
         return list(found[1] if isinstance(found, tuple) else found)
 
     def _call(self, name: str, **arguments: Any) -> Any:
@@ -230,10 +239,13 @@ class Vpp:
             return getattr(self._client.api, name)(**arguments)
         except OSError as error:
             raise VppAwayError(f"VPP does not answer at {self.path}: {error}") from None
+        except (ValueError, TypeError, KeyError, struct.error) as error:
+            # What the library says repeats all values, secrets among them.
+            raise _RefusedError(f"{name} cannot be packed or unpacked ({type(error).__name__})") from None
 
 
 class _RefusedError(Exception):
-    """VPP said no."""
+    """VPP said no, or its library."""
 
 
 def _memif(details: Any, sockets: dict[int, str]) -> Memif:

@@ -157,6 +157,9 @@ class _Api:
         def call(**arguments: Any) -> Any:
             if self._vpp.hanging or not self._vpp.running:
                 raise OSError(2, "VPP API client: read failed")
+            if not all(value.isascii() for value in arguments.values() if isinstance(value, str)):
+                # As VPPSerializerValueError, which is one, and repeats everything.
+                raise ValueError(f"Exception while packing {arguments}")
             return method(**arguments)
 
         return call

@@ -206,3 +206,23 @@ def test_many_connections_leave_no_descriptor(bench: Bench) -> None:
     for _ in range(10):
         connect()
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, "the descriptors to be closed")
+
+
+def test_what_the_library_cannot_pack_fails_alone(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, it ended the agent, which took its values into the log, secrets among them."""
+    add_host()
+    bench.put(memif("bad", id=8, secret="hunt\u00e9r2"), afpacket())
+    bench.wait("af", State.APPLIED)
+    said = bench.wait("bad", State.FAILED, Reason.KERNEL_ERROR)
+    assert "memif_create_v2 cannot be packed" in said.message
+    assert "hunt" not in said.message + caplog.text
+    bench.put(memif("bad", id=8, secret="hunter2"))
+    bench.wait("bad", State.APPLIED)
+
+
+def test_a_name_that_is_not_ascii(bench: Bench) -> None:
+    add_host()
+    bench.put(afpacket("schnittstelle-\u00fc"))
+    bench.wait("schnittstelle-\u00fc", State.APPLIED)
+    bench.delete("schnittstelle-\u00fc")
+    wait_until(lambda: bench.links() == {}, "the interface to go")

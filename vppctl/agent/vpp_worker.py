@@ -97,7 +97,7 @@ class VppWorker:
         try:
             if self._vpp is None:
                 self._vpp = Vpp(self._path, self.wake)
-                log.info("connected to VPP %s at %s", self._vpp.version(), self._path)
+                log.info("connected to VPP %s at %s", self._vpp.version, self._path)
                 self._trouble = ""
             failed = self._converge(self._vpp, desired)
         except VppAwayError as error:

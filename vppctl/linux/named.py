@@ -20,13 +20,16 @@ RUN_NETNS = "/run/netns"
 
 def create_named(name: str) -> None:
     """Make a named namespace as `ip netns add` does, unless it is there. Raises OSError."""
-    Path(RUN_NETNS).mkdir(mode=0o755, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        Path(RUN_NETNS).mkdir(parents=True)
+        # For everybody's `ip netns`, as iproute2 makes it, whatever the umask.
+        os.chmod(RUN_NETNS, 0o755)  # noqa: S103
     _share(RUN_NETNS)
     existing = open_beneath(RUN_NETNS, name, name)
     if isinstance(existing, Netns):
         existing.close()
         return
-    path = f"{RUN_NETNS}/{name}"
+    path = f"{RUN_NETNS}/{name}".encode()
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
     # The mount goes onto this very file, wherever a link of that name may lead by then.

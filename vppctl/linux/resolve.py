@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
+import shlex
 
 from vppctl.linux.beneath import open_beneath
 from vppctl.linux.named import RUN_NETNS
 from vppctl.linux.namespaces import Netns, open_own
 from vppctl.linux.processes import of_process
 from vppctl.model.interface import NamespaceRef, NamespaceType
-from vppctl.model.rules import NAMESPACE_DIRS
+from vppctl.model.rules import NAMESPACE_DIRS, PROC_FILE
 from vppctl.reconcile.state import Creatable, Reason, Unavailable
-
-_PROC_FILE = re.compile(r"/proc/(?P<pid>[1-9][0-9]*)/(?P<file>(task/[1-9][0-9]*/)?ns/net)")
 
 
 def resolve(
@@ -42,16 +40,16 @@ def _named(name: str, *, create: bool) -> Netns | Unavailable | Creatable:
         return found
     if create and found.reason is Reason.NAMESPACE_NOT_FOUND:
         return Creatable(name)
-    text = f"named namespace {name!r} does not exist; 'ip netns add {name}' makes it"
+    text = f"named namespace {name!r} does not exist; 'ip netns add {shlex.quote(name)}' makes it"
     return Unavailable(found.reason, text if found.reason is Reason.NAMESPACE_NOT_FOUND else found.message)
 
 
 def _file(path: str, extra_dirs: tuple[str, ...]) -> Netns | Unavailable:
-    process = _PROC_FILE.fullmatch(path)
+    process = PROC_FILE.fullmatch(path)
     if process:
         return of_process(int(process["pid"]), f"pid:{process['pid']}", process["file"])
     allowed = (*NAMESPACE_DIRS, *extra_dirs)
     for folder in (a.rstrip("/") for a in allowed):
         if path.startswith(f"{folder}/") and os.path.normpath(path) == path:
-            return open_beneath(folder, path[len(folder) + 1 :], f"file:{path}")
+            return open_beneath(folder or "/", path[len(folder) + 1 :], f"file:{path}")
     return Unavailable(Reason.NAMESPACE_FORBIDDEN, f"{path} is not below {', '.join(allowed)}; see --allow-dir")

@@ -58,7 +58,9 @@ def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
     """Open `path` beneath `folder` as `resolve` restricts it (openat2(2), Linux 5.6)."""
     how = _OpenHow(flags, 0, resolve)
     number = ctypes.c_long(_OPENAT2)
-    fd = _libc.syscall(number, folder, os.fsencode(path), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
+    # As documents are: whatever the locale says, names are UTF-8.
+    name = path.encode(errors="surrogateescape")
+    fd = _libc.syscall(number, folder, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
     _check("openat2", fd)
     return int(fd)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import threading
 from collections.abc import Callable, Iterable
@@ -12,12 +11,12 @@ from typing import NamedTuple
 
 from vppctl.linux.processes import alive
 from vppctl.model.interface import NamespaceRef, NamespaceType
+from vppctl.model.rules import PROC_FILE
 
 AWAITED_MS = 100
 """How often to look for a process that is not there yet: nothing announces it."""
 STOP_MS = 500
 """How long a stop may go unnoticed."""
-_PROC_FILE = re.compile(r"/proc/([1-9][0-9]*)/")
 
 
 class NamespacesChanged(NamedTuple):
@@ -118,6 +117,6 @@ def _pid(reference: NamespaceRef) -> int:
     """The process that a reference depends on; 0 for none."""
     if reference.type is NamespaceType.PID_REF_NS:
         return reference.pid
-    if reference.type is NamespaceType.FILE_REF_NS and (match := _PROC_FILE.match(reference.filepath)):
-        return int(match[1])
+    if reference.type is NamespaceType.FILE_REF_NS and (process := PROC_FILE.fullmatch(reference.filepath)):
+        return int(process["pid"])
     return 0

@@ -20,8 +20,12 @@ from vppctl.model.text import MAX_DOCUMENT, InvalidDocument, parse, shown
 
 __all__ = ["Decoded", "InvalidDocument", "decode", "decode_bytes", "documents", "encode", "guess_kind", "parse"]
 
-_MAX_SECRET = 24
-"""Octets of a memif secret (VPP, memif.api)."""
+_MAX_SECRET = 23
+"""Octets of a memif secret (memif.api: string secret[24], of which the last is 0)."""
+_MAX_SOCKET = 107
+"""Octets of a socket's path (struct sockaddr_un, sys/un.h, less the 0)."""
+_MAX_QUEUES = 255
+"""Of a memif, each way (memif.api: u8)."""
 
 
 class Decoded(NamedTuple):
@@ -183,10 +187,17 @@ def _memif(reader: Reader, fields: dict[str, Any]) -> Memif:
     memif = Memif(**fields.get("memif", {}))
     if "memif" not in fields and not any(p.path.startswith("memif") for p in reader.problems):
         reader.complain("memif", 'the section is missing; write "memif": {"id": 1, "socket_filename": "/run/x.sock"}')
-    if memif.socket_filename and not (memif.socket_filename.startswith("/") and rules.is_clean(memif.socket_filename)):
-        reader.complain("memif.socket_filename", f"{shown(memif.socket_filename)} is no absolute path; write one")
-    if len(memif.secret.encode()) > _MAX_SECRET:
-        reader.complain("memif.secret", f"is longer than {_MAX_SECRET} bytes; write a shorter one")
+    socket = memif.socket_filename
+    if socket and not (socket.startswith("/") and rules.is_clean(socket)):
+        reader.complain("memif.socket_filename", f"{shown(socket)} is no absolute path; write one")
+    elif not socket.isascii() or len(socket) > _MAX_SOCKET:
+        text = f"is not for VPP's API; write one of at most {_MAX_SOCKET} ASCII characters"
+        reader.complain("memif.socket_filename", f"{shown(socket)} {text}")
+    if len(memif.secret) > _MAX_SECRET or not memif.secret.isascii():
+        reader.complain("memif.secret", f"is not for VPP's API; write one of at most {_MAX_SECRET} ASCII characters")
+    for name, queues in (("rx_queues", memif.rx_queues), ("tx_queues", memif.tx_queues)):
+        if queues > _MAX_QUEUES:
+            reader.complain(f"memif.{name}", f"{queues} is too many; write at most {_MAX_QUEUES}")
     if memif.ring_size & (memif.ring_size - 1):
         reader.complain("memif.ring_size", f"{memif.ring_size} is no power of two; write one, such as 1024")
     if memif.buffer_size > 65535:

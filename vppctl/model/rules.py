@@ -14,17 +14,19 @@ MAX_NAME = 255
 """Octets of a logical name: it becomes a part of a key."""
 MAX_KERNEL_NAME = 15
 """Octets of a name in the kernel (IFNAMSIZ - 1, linux/if.h)."""
-MAX_ADDRESSES = 1024
 MIN_MTU, MAX_MTU = 68, 65535
 """Octets: ETH_MIN_MTU and ETH_MAX_MTU (linux/if_ether.h)."""
 MAX_PID = 2**22
 """PID_MAX_LIMIT (linux/threads.h)."""
+MAX_PATH = 4095
+"""Octets of a path (PATH_MAX - 1, linux/limits.h)."""
 NAMESPACE_DIRS = ("/run/netns", "/var/run/netns", "/run/docker/netns")
 """Where namespace files may be, beside /proc; more by option."""
 
 MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 KERNEL_NAME = re.compile(r"[A-Za-z0-9_.@+=,-]{1,15}")
-_PROC_FILE = re.compile(r"/proc/[1-9][0-9]*(/task/[1-9][0-9]*)?/ns/net")
+PROC_FILE = re.compile(r"/proc/(?P<pid>[1-9][0-9]*)/(?P<file>(task/(?P<tid>[1-9][0-9]*)/)?ns/net)")
+"""A process's or a thread's namespace, by number."""
 _PREFIX = re.compile("[0-9]{1,3}")
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _GROUP = "(?:[1-9a-f][0-9a-f]{0,3})"
@@ -78,7 +80,8 @@ def check_mac(reader: Reader, path: str, mac: str) -> None:
     if not MAC.fullmatch(mac):
         reader.complain(path, f"{shown(mac)} is no MAC address; write six octets, such as 02:00:00:00:00:01")
     elif int(mac[:2], 16) & 1:
-        good = f"{int(mac[:2], 16) & 0xFE:02x}{mac[2:]}"
+        rest = mac[2:]
+        good = f"{int(mac[:2], 16) & 0xFE or (0 if rest.strip('0:') else 2):02x}{rest}"
         reader.complain(path, f"{shown(mac)} is a multicast address; write a unicast one, such as {good}")
     elif not mac.strip("0:"):
         reader.complain(path, f"{shown(mac)} is all zero; write another one or leave it out")
@@ -92,9 +95,6 @@ def check_mtu(reader: Reader, path: str, mtu: int) -> None:
 
 def addresses(reader: Reader, path: str, values: Sequence[str]) -> tuple[str, ...]:
     """The addresses in canonical spelling; those with problems are left out."""
-    if len(values) > MAX_ADDRESSES:
-        reader.complain(path, f"has {len(values)} addresses; write at most {MAX_ADDRESSES}")
-        return ()
     found: dict[str, int] = {}
     for number, value in enumerate(values):
         where = f"{path}[{number}]"
@@ -165,6 +165,9 @@ def check_namespace(reader: Reader, path: str, ref: NamespaceRef, allowed_dirs: 
                 reader.complain(where, "the label is missing; write the container's MICROSERVICE_LABEL")
             elif not is_clean(ref.microservice):
                 reader.complain(where, f"{shown(value)} has control characters; remove them")
+            elif len(ref.microservice.encode()) > MAX_NAME:
+                octets = len(ref.microservice.encode())
+                reader.complain(where, f"{shown(value)} is {octets} bytes long; write at most {MAX_NAME}")
         case NamespaceType.NAMED_NS:
             check_name(reader, where, ref.name, "namespace's name")
         case NamespaceType.FILE_REF_NS:
@@ -176,6 +179,13 @@ def _check_file(reader: Reader, path: str, value: str, allowed: Sequence[str]) -
         reader.complain(path, f"{shown(value)} has control characters; remove them")
     elif not value.startswith("/") or posixpath.normpath(value) != value:
         reader.complain(path, f"{shown(value)} is not a plain absolute path; write one such as /run/netns/ns1")
-    elif not _PROC_FILE.fullmatch(value) and not any(value.startswith(f"{a.rstrip('/')}/") for a in allowed):
+    elif len(value.encode()) > MAX_PATH:
+        reader.complain(path, f"{shown(value)} is {len(value.encode())} bytes long; write at most {MAX_PATH}")
+    elif process := PROC_FILE.fullmatch(value):
+        for number in filter(None, process.group("pid", "tid")):
+            if len(number) > len(str(MAX_PID)) or int(number) > MAX_PID:
+                reader.complain(path, f"{shown(value)} names no process; write a PID of at most {MAX_PID}")
+                return
+    elif not any(value.startswith(f"{a.rstrip('/')}/") for a in allowed):
         places = ", ".join((*allowed, "/proc/PID/ns/net"))
         reader.complain(path, f"{shown(value)} is not below an allowed directory; use one of {places}")

@@ -12,7 +12,7 @@ from vppctl.model import rules
 from vppctl.model.fields import camel
 from vppctl.model.keys import Kind
 from vppctl.model.problem import Problem
-from vppctl.model.structure import UINT32
+from vppctl.model.structure import MAX_MEMBERS, UINT32
 from vppctl.model.text import shown
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,11 +21,12 @@ _CONSTRAINTS: dict[str, dict[str, Any]] = {
     "name": {"type": "string", "minLength": 1, "maxLength": rules.MAX_NAME, "pattern": "^[^/\\x00-\\x1f\\x7f]+$"},
     "phys_address": {"pattern": "^([0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5})?$"},
     "mtu": {"anyOf": [{"enum": [0, "0"]}, {"minimum": rules.MIN_MTU, "maximum": rules.MAX_MTU}]},
-    "ip_addresses": {"maxItems": rules.MAX_ADDRESSES},
+    "ip_addresses": {"maxItems": MAX_MEMBERS},
     "host_if_name": {"maxLength": rules.MAX_KERNEL_NAME, "pattern": "^[A-Za-z0-9_.@+=,-]*$"},
     "namespace.pid": {"maximum": rules.MAX_PID},
     "namespace.name": {"maxLength": rules.MAX_NAME, "pattern": "^[^/]*$"},
-    "namespace.filepath": {"pattern": "^(/.*)?$"},
+    "namespace.microservice": {"maxLength": rules.MAX_NAME},
+    "namespace.filepath": {"maxLength": rules.MAX_PATH, "pattern": "^(/.*)?$"},
     "veth": {"type": "object"},
     "veth.peer_if_name": {"type": "string", "minLength": 1, "maxLength": rules.MAX_NAME, "pattern": "^[^/]+$"},
     "afpacket.host_if_name": {"maxLength": rules.MAX_KERNEL_NAME},

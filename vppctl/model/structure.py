@@ -14,6 +14,8 @@ from vppctl.model.problem import Problem
 from vppctl.model.text import shown
 
 UINT32 = 2**32 - 1
+MAX_MEMBERS = 1024
+"""Of a list of strings."""
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 _WANTED = {
     "string": "a string",
@@ -90,6 +92,9 @@ class Reader:
     def _strings(self, value: object, path: str) -> list[str] | None:
         if not isinstance(value, list):
             self.complain(path, f"{shown(value)} is {_kind(value)}; write a list of strings")
+            return None
+        if len(value) > MAX_MEMBERS:
+            self.complain(path, f"has {len(value)} members; write at most {MAX_MEMBERS}")
             return None
         for number, member in enumerate(value):
             if not isinstance(member, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 from vppctl.model.problem import Problem
@@ -27,8 +28,15 @@ class InvalidDocument(ValueError):
 
 def shown(value: object) -> str:
     """A value as a message repeats it: quoted, on one line, cut."""
-    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    text = repr(value) if isinstance(value, str) else json.dumps(_without_secrets(value))
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}...{text[-1]}"
+
+
+def _without_secrets(value: object) -> object:
+    """A secret in the wrong place is one all the same."""
+    if isinstance(value, dict):
+        return {key: "********" if key == "secret" else _without_secrets(member) for key, member in value.items()}
+    return [_without_secrets(member) for member in value] if isinstance(value, list) else value
 
 
 def parse(data: bytes, limit: int = MAX_FILE) -> Any:
@@ -71,9 +79,8 @@ def _too_deep() -> InvalidDocument:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise _invalid("is given twice; keep one of them", shown(twice)[1:-1])
+        twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+        raise InvalidDocument(*(Problem(shown(key)[1:-1], "is given twice; keep one of them") for key in twice))
     return found
 
 

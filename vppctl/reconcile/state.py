@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -87,12 +87,18 @@ class Invalid(NamedTuple):
     """A document that cannot be read as an interface."""
 
     problems: tuple[Problem, ...]
+    more: int = 0
+    """Problems that are not kept."""
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> Invalid:
+        """As many problems as a value of the store has room for: a document may have thousands."""
+        return cls(tuple(problems[:TOLD]), max(0, len(problems) - TOLD))
 
     def __str__(self) -> str:
-        """All problems on one line, as many as a value of the store has room for."""
-        more = len(self.problems) - TOLD
-        told = [str(problem) for problem in self.problems[:TOLD]]
-        return "; ".join([*told, f"and {more} more problems"] if more > 0 else told)
+        """All problems on one line."""
+        told = [str(problem) for problem in self.problems]
+        return "; ".join([*told, f"and {self.more} more problems"] if self.more else told)
 
 
 class Configured(NamedTuple):

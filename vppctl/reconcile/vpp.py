@@ -104,9 +104,9 @@ class VppMarks(NamedTuple):
     label: str
 
     def tag(self, name: str, shape: int) -> str:
-        """The tag of an interface; names too long for it are replaced by a digest."""
+        """The tag of an interface; names that are too long for it, or not ASCII as VPP's API is, become a digest."""
         tag = f"vppctl:{self.label}:{shape:08x}:{name}"
-        if len(tag.encode(errors="surrogateescape")) <= TAG_LIMIT:
+        if tag.isascii() and len(tag) <= TAG_LIMIT:
             return tag
         digest = zlib.crc32(name.encode(errors="surrogateescape"))
         return f"{self._short}{shape:08x}:{digest:08x}"
