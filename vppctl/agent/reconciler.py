@@ -91,7 +91,12 @@ class Reconciler:
     def refresh_namespaces(self, references: Iterable[NamespaceRef] | None = None) -> None:
         """Look where these references (None: all) lead to now; pairs whose namespace is another one are enqueued."""
         for reference in self.desired.references() if references is None else references:
-            found = self.resolver.open(reference)
+            try:
+                found = self.resolver.open(reference)
+            except OSError as error:
+                # Nothing is known of where it leads; the passes and the audit ask again.
+                log.warning("namespace %s cannot be looked for: %s", reference, error.strerror or error)
+                continue
             if isinstance(found, Netns):
                 with found:
                     self.backlog.add(self.desired.resolve(reference, found.id))
@@ -151,22 +156,24 @@ class Reconciler:
                         work.conditions[name] = condition(self.desired, name, State.FAILED, Reason.KERNEL_ERROR, text)
 
     def _rounds(self, stack: ExitStack, work: _Pass) -> None:
-        scope = work.scope
+        scope = work.scope.copy()
         for _ in range(ROUNDS):
             observed, scope = self._look(stack, scope, work)
             active = scope - work.failures.keys()
             result = plan(self.desired, observed, active, work.policy)
             work.conditions.update(result.conditions)
             work.policy = Policy()
-            touched = self._execute(result, work)
+            following = self._execute(result, work)
             if work.failures:
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
                 failed = scope & work.failures.keys()
-                observed, _ = self._look(stack, failed, work)
+                observed, seen = self._look(stack, failed, work)
                 work.conditions.update(plan(self.desired, observed, failed).conditions)
-            if not touched - work.failures.keys():
+                # That others have moved is news once, and to be acted on.
+                following |= seen - scope
+            scope = following - work.failures.keys()
+            if not scope:
                 return
-            scope = touched - work.failures.keys()
         for pair in scope:
             work.failures[pair] = Failure(0, "it does not stay as configured; something else keeps changing it")
 
@@ -192,7 +199,6 @@ class Reconciler:
     def _open(self, stack: ExitStack, names: Iterable[str], work: _Pass) -> set[PairId]:
         """Resolve the namespaces of these interfaces; the handles stay open, and pinned, for this pass alone."""
         concerned: set[PairId] = set()
-        fresh: list[Netns] = []
         references = {interface.namespace for name in names if (interface := self.desired.interface(name))}
         for reference in references:
             found = self.resolver.open(reference)
@@ -200,13 +206,13 @@ class Reconciler:
                 if found.id in work.spaces:
                     found.close()
                 else:
-                    fresh.append(stack.enter_context(found))
-                    work.spaces[found.id] = found
+                    work.spaces[found.id] = stack.enter_context(found)
                 concerned |= self.desired.resolve(reference, found.id)
             else:
                 concerned |= self.desired.resolve(reference, found)
-        # Before anything is looked at: from here on the monitor hears what happens there.
-        self.nsids.assign_many(fresh)
+        # Before anything is looked at: from here on the monitor hears what happens there. All of them, for the end of
+        # another one that had the same id may have taken it away since the last look.
+        self.nsids.assign_many(list(work.spaces.values()))
         return concerned
 
     def _wanted(self, names: Iterable[str]) -> Mapping[NetnsId, frozenset[str]]:

@@ -155,10 +155,10 @@ class Agent:
             event = self.sources.inbox.get(timeout=patience) if patience != 0.0 else self.sources.inbox.get_nowait()
             look = False
             while True:
-                if isinstance(event, NamespacesChanged):
-                    look = True
-                else:
-                    self._take(event)
+                # One look at all references, however many have moved.
+                look = look or isinstance(event, NamespacesChanged | NamespaceGone | Overrun | Resync)
+                self._take(event)
+                self.pulse.beat()
                 if self.sources.inbox.empty():
                     break
                 event = self.sources.inbox.get_nowait()
@@ -184,19 +184,18 @@ class Agent:
                 self._hear_kernel()
             case NamespaceGone(netns=netns):
                 reconciler.enqueue(reconciler.memory.leave(netns), time.monotonic(), DEBOUNCE)
-                reconciler.refresh_namespaces()
             case Overrun() | Resync():
                 if isinstance(event, Resync):
                     notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
                     self.ready = False
-                reconciler.refresh_namespaces()
                 reconciler.backlog.add(reconciler.all_pairs())
                 reconciler.sweep()
                 self.vpp.wake()
             case Stop(failed):
                 self.stopping, self.failed = True, self.failed or failed
             case NamespacesChanged():
-                reconciler.refresh_namespaces()
+                # `_drain` looks.
+                pass
             case MicroservicesChanged(labels):
                 microservices = [
                     r for r in reconciler.desired.references() if r.type is NamespaceType.MICROSERVICE_REF_NS
@@ -226,6 +225,7 @@ class Agent:
     def _configure(self, kind: Kind, batch: Batch) -> None:
         prefix = config_prefix(self.settings.label, kind)
         for entry in batch.entries:
+            self.pulse.beat()
             name = entry.key.removeprefix(prefix)
             if entry.value is None:
                 self._forget(kind, name)

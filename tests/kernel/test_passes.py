@@ -1,0 +1,60 @@
+"""Single passes of the reconciler against the kernel, with what else happens put in between by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.agent import veth
+from tests.support.netns import ip, links
+from vppctl.agent.intake import configured
+from vppctl.agent.reconciler import Reconciler
+from vppctl.agent.resolver import Resolver
+from vppctl.linux.nsids import NsidTable
+from vppctl.linux.processes import start_of
+from vppctl.microservices import Microservices
+from vppctl.model.keys import Kind
+from vppctl.reconcile.state import Configured, Reason, State
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def reconciler() -> Reconciler:
+    return Reconciler("vpp1", Resolver(Microservices(None, start_of), create=True, allowed_dirs=()), NsidTable())
+
+
+def put(reconciler: Reconciler, *documents: dict[str, Any]) -> None:
+    for document in documents:
+        found = configured(Kind.LINUX, document["name"], json.dumps(document).encode(), 1, ())
+        assert isinstance(found, Configured)
+        reconciler.backlog.add(reconciler.desired.put(found))
+
+
+def test_who_moves_while_another_is_refused(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, the look after a refusal took note that others had moved, and nobody did anything about it."""
+    put(reconciler, veth("a1", "a2", "x"), veth("a2", "a1"), veth("b1", "b2", "x"), veth("b2", "b1"))
+    news = reconciler.run(0.0)
+    assert {condition.state for condition in news.values() if condition} == {State.APPLIED}
+    # IPv6 needs an MTU of 1280, and the kernel refuses an address below it.
+    put(reconciler, veth("a1", "a2", "x", mtu=1000, ip_addresses=["2001:db8::1/64"]))
+    execute = reconciler.executor.execute
+    moved: list[bool] = []
+
+    def and_then_move(*arguments: Any) -> Any:
+        outcomes = execute(*arguments)
+        if not moved:
+            moved.append(True)
+            ip("netns", "del", "x")
+            ip("netns", "add", "x")
+        return outcomes
+
+    monkeypatch.setattr(reconciler.executor, "execute", and_then_move)
+    news = reconciler.run(1.0)
+    assert news["a1"] is not None
+    assert news["a1"].reason is Reason.KERNEL_ERROR
+    assert news["b1"] is not None
+    assert news["b1"].state is State.APPLIED
+    assert set(links("x")) >= {"b1"}
