@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
+import resource
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,9 +17,12 @@ from tests.support.netns import ip, links
 from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
+from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import of_process, start_of
+from vppctl.linux.resolve import resolve
 from vppctl.microservices import Microservices
+from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.model.keys import Kind
 from vppctl.reconcile.state import Configured, Reason, State
 
@@ -58,3 +66,62 @@ def test_who_moves_while_another_is_refused(reconciler: Reconciler, monkeypatch:
     assert news["b1"] is not None
     assert news["b1"].state is State.APPLIED
     assert set(links("x")) >= {"b1"}
+
+
+@contextlib.contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """This process can open so many more files."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    opened = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                opened.append(os.open("/dev/null", os.O_RDONLY))
+        for fd in opened[len(opened) - count :]:
+            os.close(fd)
+        del opened[len(opened) - count :]
+        yield
+    finally:
+        for fd in opened:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("left", range(5))
+def test_what_cannot_be_opened_is_not_gone(left: int) -> None:
+    """Once, a process without descriptors was told that namespaces had gone, and removed their links."""
+    ip("netns", "add", "x")
+    with descriptors_left(left):
+        for way in (
+            lambda: of_process(os.getpid(), "own"),
+            lambda: resolve(NamespaceRef(NamespaceType.NAMED_NS, name="x"), create=False),
+        ):
+            said = 0
+            try:
+                found = way()
+            except OSError as error:
+                said = error.errno or -1
+            else:
+                assert isinstance(found, Netns), found
+                found.close()
+            assert said in (0, errno.EMFILE)
+
+
+@pytest.mark.parametrize("left", range(0, 16, 3))
+def test_a_pass_without_descriptors_changes_nothing(reconciler: Reconciler, left: int) -> None:
+    put(reconciler, veth("a", "b", "x"), veth("b", "a"))
+    reconciler.run(0.0)
+    before = links("x")["a"]["ifindex"]
+    reconciler.backlog.add(reconciler.all_pairs())
+    reconciler.sweep()
+    with descriptors_left(left):
+        reconciler.refresh_namespaces()
+        news = reconciler.run(1.0)
+    assert {condition.state for condition in news.values() if condition} <= {State.APPLIED, State.FAILED}
+    assert links("x")["a"]["ifindex"] == before
+    news = reconciler.run(100.0)
+    reconciler.backlog.add(reconciler.all_pairs())
+    news = reconciler.run(200.0)
+    assert {condition.state for condition in news.values() if condition} == {State.APPLIED}
+    assert links("x")["a"]["ifindex"] == before

@@ -11,6 +11,7 @@ from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.agent.sources import Sources
+from vppctl.errors import VppctlError
 from vppctl.linux.hosts import find_hosts
 from vppctl.linux.namespaces import raise_file_limit
 from vppctl.linux.nsids import NsidTable
@@ -36,7 +37,7 @@ class CheckSettings(NamedTuple):
 def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
     """The differences between this host and the configuration in `entries`, by name.
 
-    Raises VppctlError when it may not look, OSError when the kernel refuses.
+    Raises VppctlError when it may not look, or when the kernel refuses.
     """
     require(TO_READ)
     raise_file_limit()
@@ -56,7 +57,10 @@ def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
                     reconciler.desired.put(found)
     reconciler.desired.serve(host_names(in_vpp))
     _wait_for_docker(microservices, reconciler)
-    observed, plan = reconciler.survey()
+    try:
+        observed, plan = reconciler.survey()
+    except OSError as error:
+        raise VppctlError(f"the kernel cannot be asked: {error.strerror or error}") from None
     drift = list(kernel_drift(reconciler.desired, observed, plan))
     return sorted(drift + (_in_vpp(settings, in_vpp) if in_vpp else []))
 

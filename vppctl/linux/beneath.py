@@ -6,14 +6,13 @@ is on nsfs is opened, and by that very descriptor, so that nothing can be put in
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 from pathlib import PurePosixPath
 
 from vppctl.linux import syscalls
-from vppctl.linux.namespaces import NSFS_MAGIC, OPEN_FLAGS, Netns, is_netns
+from vppctl.linux.namespaces import NSFS_MAGIC, OPEN_FLAGS, Netns, is_netns, pass_on_shortage
 from vppctl.linux.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from vppctl.reconcile.state import Reason, Unavailable
 
@@ -22,13 +21,17 @@ _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_beneath(folder: str, path: str, description: str) -> Netns | Unavailable:
-    """The network namespace behind `path`, relative to `folder`; that is trusted, and may be reached by a link."""
+    """The network namespace behind `path`, relative to `folder`; that is trusted, and may be reached by a link.
+
+    Raises OSError when descriptors run out, which tells nothing about the file.
+    """
     shown = f"{folder}/{path}"
     try:
         fd = look(folder, path)
     except (FileNotFoundError, NotADirectoryError):
         return Unavailable(Reason.NAMESPACE_NOT_FOUND, f"{shown} does not exist")
     except OSError as error:
+        pass_on_shortage(error)
         why = f"cannot be opened: {os.strerror(error.errno or 0)}"
         if error.errno in (errno.ELOOP, errno.EXDEV):
             why = "is reached by a symbolic link; name the file itself"
@@ -75,11 +78,14 @@ def walk(anchor: int, path: str) -> int:
 def _judge(fd: int, shown: str, description: str) -> Netns | Unavailable:
     """What has been found, opened when it is a network namespace."""
     if syscalls.filesystem(fd) == NSFS_MAGIC:
-        with contextlib.suppress(OSError):
+        try:
             opened = os.open(f"/proc/self/fd/{fd}", OPEN_FLAGS)
-            if is_netns(opened):
-                return Netns(opened, description)
-            os.close(opened)
+        except OSError as error:
+            pass_on_shortage(error)
+            return Unavailable(Reason.NAMESPACE_FORBIDDEN, f"{shown} cannot be opened: {error.strerror}")
+        if is_netns(opened):
+            return Netns(opened, description)
+        os.close(opened)
     else:
         info = os.fstat(fd)
         if stat.S_ISREG(info.st_mode) and info.st_size == 0:

@@ -66,23 +66,33 @@ def _share(folder: str) -> None:
 
 
 def discover() -> list[Netns]:
-    """Every network namespace of this host that has a name or a process, each once."""
+    """Every network namespace of this host that has a name or a process, each once. Raises OSError."""
     found: dict[NetnsId, Netns] = {}
+    try:
+        _discover(found)
+    except OSError:
+        for netns in found.values():
+            netns.close()
+        raise
+    return list(found.values())
 
+
+def _discover(found: dict[NetnsId, Netns]) -> None:
     def add(netns: Netns | Unavailable) -> None:
         if isinstance(netns, Netns) and found.setdefault(netns.id, netns) is not netns:
             netns.close()
 
     add(open_own())
     for folder in (RUN_NETNS, "/run/docker/netns"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             for name in sorted(os.listdir(folder)):
                 add(open_beneath(folder, name, name))
     seen: set[str] = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
+        try:
             link = os.readlink(f"/proc/{pid}/ns/net")
-            if link not in seen:
-                seen.add(link)
-                add(of_process(int(pid), f"pid:{pid}"))
-    return list(found.values())
+        except OSError:
+            continue
+        if link not in seen:
+            seen.add(link)
+            add(of_process(int(pid), f"pid:{pid}"))

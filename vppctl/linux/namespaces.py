@@ -8,6 +8,7 @@ reference means, by `beneath.py` (files) and `processes.py`; `named.py` makes th
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
@@ -23,6 +24,8 @@ NSFS_MAGIC = 0x6E736673
 """linux/magic.h: statfs type of namespace files."""
 NS_GET_NSTYPE = 0xB703
 """linux/nsfs.h: ioctl that tells the kind of a namespace."""
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""What an open may fail with that says nothing about what was to be opened."""
 OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -70,6 +73,12 @@ def inside(netns: Netns) -> Iterator[None]:
 def open_own() -> Netns:
     """The namespace of the calling thread."""
     return Netns(os.open("/proc/thread-self/ns/net", OPEN_FLAGS), "default")
+
+
+def pass_on_shortage(error: OSError) -> None:
+    """Raises `error` when it is about this process and not about what was looked for: that is not known to be gone."""
+    if error.errno in SHORTAGES:
+        raise error
 
 
 def is_netns(fd: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 
-from vppctl.linux.namespaces import OPEN_FLAGS, Netns, is_netns
+from vppctl.linux.namespaces import OPEN_FLAGS, Netns, is_netns, pass_on_shortage
 from vppctl.reconcile.state import Reason, Unavailable
 
 
@@ -13,17 +13,20 @@ def of_process(pid: int, description: str, file: str = "ns/net", start: int | No
     """The namespace of a process, which must have been started at `start` (see `start_of`) when that is given.
 
     `file` is below /proc/PID. The pidfd is opened first; as long as that process lives its PID is not used again, so a
-    folder that was opened before a look that finds it alive is its own, and stays so.
+    folder that was opened before a look that finds it alive is its own, and stays so. Raises OSError when descriptors
+    run out, which tells nothing about the process.
     """
     gone = Unavailable(Reason.PROCESS_NOT_RUNNING, f"no process has PID {pid}")
     try:
         pidfd = os.pidfd_open(pid)
-    except OSError:
+    except OSError as error:
+        pass_on_shortage(error)
         return gone
     try:
         folder = os.open(f"/proc/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
         os.close(pidfd)
+        pass_on_shortage(error)
         return gone
     try:
         if not alive(pidfd) or start not in (None, _start(folder)):
@@ -45,6 +48,7 @@ def _open(folder: int, pid: int, file: str, description: str) -> Netns | Unavail
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return Unavailable(Reason.PROCESS_NOT_RUNNING, f"/proc/{pid}/{file} does not exist")
     except OSError as error:
+        pass_on_shortage(error)
         return Unavailable(Reason.NAMESPACE_FORBIDDEN, f"/proc/{pid}/{file} cannot be opened: {error.strerror}")
     if is_netns(fd):
         return Netns(fd, description)
@@ -53,10 +57,14 @@ def _open(folder: int, pid: int, file: str, description: str) -> Netns | Unavail
 
 
 def start_of(pid: int) -> int | None:
-    """When a process was started, in clock ticks since boot (field 22 of proc(5)'s stat); None when there is none."""
+    """When a process was started, in clock ticks since boot (field 22 of proc(5)'s stat); None when there is none.
+
+    Raises OSError when descriptors run out.
+    """
     try:
         folder = os.open(f"/proc/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        pass_on_shortage(error)
         return None
     try:
         return _start(folder)
@@ -67,7 +75,8 @@ def start_of(pid: int) -> int | None:
 def _start(folder: int) -> int | None:
     try:
         fd = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-    except OSError:
+    except OSError as error:
+        pass_on_shortage(error)
         return None
     with open(fd, "rb") as file:
         try:
