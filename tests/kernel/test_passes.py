@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from tests.support.netns import ip, links
 from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
+from vppctl.linux import observe, wire
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.processes import of_process, start_of
@@ -93,10 +94,11 @@ def test_what_cannot_be_opened_is_not_gone(left: int) -> None:
     """Once, a process without descriptors was told that namespaces had gone, and removed their links."""
     ip("netns", "add", "x")
     with descriptors_left(left):
-        for way in (
+        ways: list[Callable[[], object]] = [
             lambda: of_process(os.getpid(), "own"),
             lambda: resolve(NamespaceRef(NamespaceType.NAMED_NS, name="x"), create=False),
-        ):
+        ]
+        for way in ways:
             said = 0
             try:
                 found = way()
@@ -125,3 +127,50 @@ def test_a_pass_without_descriptors_changes_nothing(reconciler: Reconciler, left
     news = reconciler.run(200.0)
     assert {condition.state for condition in news.values() if condition} == {State.APPLIED}
     assert links("x")["a"]["ifindex"] == before
+
+
+def test_a_configured_address_that_would_expire(reconciler: Reconciler) -> None:
+    put(reconciler, veth("a", "b", "x", ip_addresses=["10.0.0.1/24", "2001:db8::1/64"]), veth("b", "a"))
+    reconciler.run(0.0)
+    for address in ("10.0.0.1/24", "2001:db8::1/64"):
+        ip("-n", "x", "addr", "change", address, "dev", "a", "valid_lft", "600", "preferred_lft", "600")
+    reconciler.backlog.add(reconciler.all_pairs())
+    news = reconciler.run(1.0)
+    assert news["a"] is not None
+    assert news["a"].state is State.APPLIED
+    found = [a for a in links("x")["a"]["addr_info"] if not a["local"].startswith("fe80")]
+    assert {a["local"]: a["valid_life_time"] == 2**32 - 1 for a in found} == {"10.0.0.1": True, "2001:db8::1": True}
+
+
+def test_a_kernel_that_does_not_tell_its_own_addresses(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux before 5.18: the link-local address, which nobody configured, is not taken away."""
+    monkeypatch.setattr(observe, "_TELLS_ORIGIN", False)
+    monkeypatch.setattr(observe, "_KERNEL_LL", b"never told")
+    put(reconciler, veth("a", "b", "x"), veth("b", "a"))
+    reconciler.run(0.0)
+    ip("-n", "x", "addr", "add", "2001:db8::9/64", "dev", "a", "nodad")
+    reconciler.backlog.add(reconciler.all_pairs())
+    news = reconciler.run(1.0)
+    assert news["a"] is not None
+    assert news["a"].state is State.APPLIED
+    found = {a["local"] for a in links("x")["a"]["addr_info"]}
+    assert len(found) == 1
+    assert found.pop().startswith("fe80:")
+
+
+def test_a_link_that_goes_while_it_is_looked_at(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(reconciler, veth("a", "b", "x"), veth("b", "a"), veth("c", "d", "x"), veth("d", "c"))
+    reconciler.run(0.0)
+    dump_addresses = wire.dump_addresses
+    gone: list[int] = []
+
+    def and_then_delete(index: int = 0, nsid: int | None = None) -> bytes:
+        if not gone:
+            gone.append(index)
+            ip("-n", "x", "link", "del", "dev", "a")
+        return dump_addresses(index, nsid)
+
+    monkeypatch.setattr(wire, "dump_addresses", and_then_delete)
+    reconciler.backlog.add(reconciler.all_pairs())
+    news = reconciler.run(1.0)
+    assert {condition.state for condition in news.values() if condition} == {State.APPLIED}

@@ -17,7 +17,7 @@ from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import set_checksum
 from vppctl.linux.rtnl import Answer, Rtnl
-from vppctl.linux.steps import ADDRESSES, EXISTS, LINKS, Step, Steps, failed, refused, run_steps, setting_step
+from vppctl.linux.steps import ADDRESSES, LINKS, Step, Steps, failed, refused, run_steps, setting_step
 from vppctl.reconcile.operations import (
     AddAddress,
     CreateNamespace,
@@ -128,7 +128,7 @@ class Executor:
                 for address in end.addresses:
                     message = wire.address(wire.RTM_NEWADDR, index, address)
                     what = ("add", address, "to", end, "in namespace", place)
-                    adds.append(Step(number, message, what, EXISTS, end.name if ":" in address else ""))
+                    adds.append(Step(number, message, what, ipv6=end.name if ":" in address else ""))
 
     # Deleting
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
+import os
 import socket
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,6 +17,8 @@ from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import read_checksums
 from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import Link, NetnsId, ObservedState, Statistics
+
+log = logging.getLogger("vppctl.linux")
 
 BY_NAME = 128
 """Up to so many links of a namespace are asked for one by one, each for the price of three in a dump of all."""
@@ -41,6 +45,16 @@ _DEAD = (errno.EINVAL, errno.ENODEV, errno.ENONET)
 """What the kernel says of a namespace's id when the namespace is no more."""
 _UP = bytes((wire.IF_OPER_UP,))
 _KERNEL_LL = bytes((wire.IFAPROT_KERNEL_LL,))
+_TELLS_ORIGIN = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (5, 18)
+"""Whether the kernel tells which addresses are its own (IFA_PROTO)."""
+
+
+class _Address(NamedTuple):
+    """`address/prefix`, whether duplicate address detection is not done, and whether it may be the kernel's own."""
+
+    text: str
+    tentative: bool
+    implied: bool
 
 
 class _Raw(NamedTuple):
@@ -85,12 +99,18 @@ def observe(
 
 
 def observe_marked(spaces: Mapping[NetnsId, Netns], group: int, prefix: str, nsids: NsidTable) -> list[Link]:
-    """The VETHs that are in `group` or whose alias starts with `prefix`, in any of these namespaces."""
+    """The VETHs in `group`, or with an alias that starts with `prefix`, in those of these namespaces that let us in."""
     found: list[Link] = []
     with Rtnl() as own:
         peers = _Peers(nsids, own, spaces.keys())
         for netns, space in spaces.items():
-            with Rtnl(space) as rtnl:
+            try:
+                socket_there = Rtnl(space)
+            except PermissionError as error:
+                # Of another user namespace than an agent that is root in its own: nothing there can be ours.
+                log.debug("namespace %s cannot be entered: %s", space.description, error.strerror)
+                continue
+            with socket_there as rtnl:
                 raw = [_raw(netns, body) for body in _all_links(rtnl, wire.dump_links(kind="veth"))]
                 marked = [r for r in raw if r.number(wire.IFLA_GROUP) == group or r.alias.startswith(prefix)]
                 if marked:
@@ -161,9 +181,9 @@ def _complete(rtnl: Rtnl, peers: _Peers, netns: NetnsId, raw: list[_Raw], nsid: 
     return [_link(r, addresses.get(r.index, ()), known) for r in raw]
 
 
-def _all_addresses(rtnl: Rtnl, indexes: Sequence[int], nsid: int | None) -> dict[int, list[tuple[str, bool]]]:
+def _all_addresses(rtnl: Rtnl, indexes: Sequence[int], nsid: int | None) -> dict[int, list[_Address]]:
     """The addresses of these links: of many by one dump, unless it is interrupted by what changes meanwhile."""
-    found: dict[int, list[tuple[str, bool]]] = {}
+    found: dict[int, list[_Address]] = {}
     if len(indexes) > BY_NAME:
         try:
             _addresses(rtnl.dump(wire.dump_addresses(nsid=nsid)), found)
@@ -177,6 +197,11 @@ def _all_addresses(rtnl: Rtnl, indexes: Sequence[int], nsid: int | None) -> dict
         except DumpInterruptedError as error:
             # Before Linux 6.10 even the end of a dump can tell of a change; an event follows, and another look.
             bodies = list(dict.fromkeys(error.bodies))
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            # The link has gone since it was read.
+            continue
         _addresses(bodies, found)
     return found
 
@@ -197,7 +222,7 @@ def _raw(netns: NetnsId, body: bytes) -> _Raw:
     return _Raw(netns, index, flags, wire.string(name), wire.string(alias) if alias else "", attributes)
 
 
-def _link(raw: _Raw, addresses: Iterable[tuple[str, bool]], peers: Mapping[int, NetnsId]) -> Link:
+def _link(raw: _Raw, addresses: Iterable[_Address], peers: Mapping[int, NetnsId]) -> Link:
     attributes = raw.attributes
     info = attributes.get(wire.IFLA_LINKINFO, b"")
     kind = "veth" if info.startswith(_VETH) else wire.string(wire.attributes(info, 0).get(wire.IFLA_INFO_KIND, b""))
@@ -216,8 +241,9 @@ def _link(raw: _Raw, addresses: Iterable[tuple[str, bool]], peers: Mapping[int, 
         mtu=raw.number(wire.IFLA_MTU),
         up=bool(raw.flags & wire.IFF_UP),
         running=attributes.get(wire.IFLA_OPERSTATE) == _UP,
-        addresses=tuple([address for address, _ in found]),
-        tentative=tuple([address for address, tentative in found if tentative]),
+        addresses=tuple([address.text for address in found]),
+        tentative=tuple([address.text for address in found if address.tentative]),
+        implied=tuple([address.text for address in found if address.implied]),
         group=raw.number(wire.IFLA_GROUP),
         alias=raw.alias,
         peer_index=peer_index,
@@ -226,10 +252,10 @@ def _link(raw: _Raw, addresses: Iterable[tuple[str, bool]], peers: Mapping[int, 
     )
 
 
-def _addresses(bodies: Iterable[tuple[int, bytes]], found: dict[int, list[tuple[str, bool]]]) -> None:
-    """Collect `(address/prefix, tentative)` by interface index, without what the kernel adds by itself."""
+def _addresses(bodies: Iterable[tuple[int, bytes]], found: dict[int, list[_Address]]) -> None:
+    """Collect addresses by interface index, without what the kernel adds by itself."""
     for _, body in bodies:
-        family, prefix, flags, _, index = wire.IFADDR.unpack_from(body)
+        family, prefix, flags, scope, index = wire.IFADDR.unpack_from(body)
         attributes = wire.attributes(body, wire.IFADDR.size)
         packed = attributes.get(wire.IFA_LOCAL) or attributes.get(wire.IFA_ADDRESS)
         if wire.IFA_FLAGS in attributes:
@@ -242,4 +268,5 @@ def _addresses(bodies: Iterable[tuple[int, bytes]], found: dict[int, list[tuple[
         if family == socket.AF_INET6 and "." in host:
             host = str(ipaddress.IPv6Address(packed))
         tentative = bool(flags & (wire.IFA_F_TENTATIVE | wire.IFA_F_DADFAILED))
-        found.setdefault(index, []).append((f"{host}/{prefix}", tentative))
+        implied = not _TELLS_ORIGIN and family == socket.AF_INET6 and (prefix, scope) == (64, wire.RT_SCOPE_LINK)
+        found.setdefault(index, []).append(_Address(f"{host}/{prefix}", tentative, implied))

@@ -141,6 +141,9 @@ class Rtnl:
                     continue
                 interrupted = interrupted or bool(flags & wire.NLM_F_DUMP_INTR)
                 if kind == wire.NLMSG_DONE:
+                    if (number := wire.error(body, 0)[0]) > 0:
+                        # It broke off (netlink_dump, net/netlink/af_netlink.c): what is missing is not absent.
+                        raise OSError(number, os.strerror(number))
                     return bodies, interrupted
                 if kind == wire.NLMSG_ERROR:
                     number, said = wire.error(body, flags)

@@ -29,7 +29,6 @@ class Step(NamedTuple):
     """The link that an IPv6 address is added to."""
 
 
-EXISTS = (errno.EEXIST,)
 Steps = dict[tuple[int, NetnsId], list[Step]]
 LINKS, ADDRESSES = 0, 1
 """Turns: all links before all addresses, since a link that goes up makes the kernel walk all routes there are."""
@@ -46,7 +45,7 @@ def setting_step(number: int, operation: SetLink | AddAddress | DelAddress) -> S
         case AddAddress(address=address):
             message = wire.address(wire.RTM_NEWADDR, index, address)
             what = (f"add {address} to {name!r}",)
-            return Step(number, message, what, EXISTS, name if ":" in address else "")
+            return Step(number, message, what, ipv6=name if ":" in address else "")
         case DelAddress(address=address):
             message = wire.address(wire.RTM_DELADDR, index, address)
             return Step(number, message, (f"remove {address} from {name!r}",), (errno.EADDRNOTAVAIL,))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_DUMP = 0x01, 0x04, 0x08, 0x300
-NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 NLM_F_DUMP_INTR = 0x10
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 NLMSGERR_ATTR_MSG = 1
@@ -37,6 +37,7 @@ IFF_UP = 1
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO, IFA_TARGET_NETNSID = 1, 2, 8, 11, 10
 IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x08, 0x40, 0x80
 IFAPROT_KERNEL_LL = 3
+RT_SCOPE_LINK = 253
 
 NETNSA_NSID, NETNSA_PID, NETNSA_FD, NETNSA_TARGET_NSID, NETNSA_CURRENT_NSID = 1, 2, 3, 4, 5
 NLA_F_NESTED = 0x8000
@@ -155,11 +156,11 @@ def delete_group(group: int) -> bytes:
 
 
 def address(kind: int, index: int, value: str) -> bytes:
-    """RTM_NEWADDR or RTM_DELADDR of `address/prefix`."""
+    """RTM_NEWADDR or RTM_DELADDR of `address/prefix`; one that is there but would expire is made permanent."""
     host, _, prefix = value.partition("/")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     packed = socket.inet_pton(family, host)
-    flags = NLM_F_CREATE | NLM_F_EXCL if kind == RTM_NEWADDR else 0
+    flags = NLM_F_CREATE | NLM_F_REPLACE if kind == RTM_NEWADDR else 0
     body = IFADDR.pack(family, int(prefix), 0, 0, index)
     return message(kind, flags, body + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed))
 

@@ -270,7 +270,7 @@ def _settings(pair: PairId, link: Link, end: End) -> Iterator[Setting]:
     if link.checksum not in (None, end.checksum):
         yield SetChecksum(*where, end.checksum)
     for address in link.addresses:
-        if address not in end.addresses:
+        if address not in end.addresses and address not in link.implied:
             yield DelAddress(*where, address)
     for address in end.addresses:
         if address not in link.addresses:

@@ -129,6 +129,8 @@ class Link(NamedTuple):
     link-local addresses and addresses from router advertisements)."""
     tentative: tuple[str, ...] = ()
     """Those of `addresses` whose duplicate address detection is not finished or has failed."""
+    implied: tuple[str, ...] = ()
+    """Those of `addresses` that may be the kernel's own: before Linux 5.18 it does not tell its link-local ones."""
     group: int = 0
     alias: str = ""
     """IFLA_IFALIAS."""
