@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.support.netns import wait_until
 from vppctl.errors import StoreError
+from vppctl.reconcile.mirror import Batch, Mirror
+from vppctl.store import sqlite as sqlite_store
 from vppctl.store.base import Put
+from vppctl.store.follow import follow
 from vppctl.store.private import who_may_change
 from vppctl.store.settings import open_store, parse_store_url
 
@@ -99,11 +105,69 @@ def test_removed_under_us(tmp_path: Path) -> None:
     store = open_store(parse_store_url(f"sqlite:{tmp_path}/store.db"))
     for file in tmp_path.iterdir():
         file.unlink()
-    with pytest.raises(StoreError, match="was removed"):
+    with pytest.raises(StoreError, match="was removed or replaced"):
         store.get("/a")
     store.commit([Put("/a", b"new")])
     assert [entry.value for entry in store.list("/").entries] == [b"new"]
     assert stat.S_IMODE((tmp_path / "store.db").stat().st_mode) == 0o600
+    store.close()
+
+
+def backup(path: Path, target: Path) -> None:
+    """As `sqlite3 PATH ".backup TARGET"`."""
+    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["another file", "into the file"])
+def test_restored_from_a_backup_under_us(tmp_path: Path, in_place: bool) -> None:
+    """Once, the agent went on with the file that was gone, or was deaf until the revisions were caught up with."""
+    path, saved = tmp_path / "store.db", tmp_path / "saved"
+    url = parse_store_url(f"sqlite:{path}")
+    store = open_store(url)
+    store.commit([Put("/a", b"old")])
+    backup(path, saved)
+    for _ in range(5):
+        store.commit([Put("/a", b"new")])
+    mirror, values = Mirror(), dict[str, bytes | None]()
+    stop = threading.Event()
+
+    def deliver(batch: Batch) -> None:
+        values.update({entry.key: entry.value for entry in batch.entries})
+
+    follower = threading.Thread(target=follow, args=(store, "/", mirror, stop, deliver, lambda *_: None))
+    follower.start()
+    try:
+        wait_until(lambda: values.get("/a") == b"new", "the value to be known")
+        if in_place:
+            backup(saved, path)
+        else:
+            for name in ("store.db", "store.db-wal", "store.db-shm"):
+                (tmp_path / name).unlink(missing_ok=True)
+            saved.rename(path)
+        wait_until(lambda: values.get("/a") == b"old", "the restored value")
+        other = open_store(url)
+        other.commit([Put("/b", b"later")])
+        wait_until(lambda: values.get("/b") == b"later", "what is put afterwards")
+        other.close()
+    finally:
+        stop.set()
+        follower.join()
+    store.close()
+
+
+def test_a_lease_that_has_ended_is_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, its id was given again: two agents then kept one lease, and the end of one withdrew the other's states."""
+    store = open_store(parse_store_url(f"sqlite:{tmp_path}/store.db"))
+    first, second = store.lease(15), store.lease(15)
+    later = sqlite_store._now() + 20
+    monkeypatch.setattr(sqlite_store, "_now", lambda: later)
+    again = store.lease(15)
+    store.commit([Put("/b", b"second", again.id)])
+    assert not first.refresh()
+    assert not second.refresh()
+    first.revoke()
+    assert store.get("/b") is not None
     store.close()
 
 

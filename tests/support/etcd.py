@@ -38,6 +38,10 @@ class Etcd:
         self.kill()
 
     def start(self) -> None:
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
         log = (self.folder / "etcd.log").open("ab")
         self.process = subprocess.Popen(
             [
@@ -54,6 +58,8 @@ class Etcd:
             stderr=log,
         )
         log.close()
+
+    def wait(self) -> None:
         wait_until(self._listens, "etcd to listen", 20)
 
     def _listens(self) -> bool:

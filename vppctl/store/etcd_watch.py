@@ -31,7 +31,8 @@ class EtcdWatch:
         self._requests.put(etcdrpc.WatchRequest(create_request=create))
         # A call first: it finds an endpoint that answers, and a token that is good; within what the user's role allows.
         store.get(prefix or "/")
-        metadata = store.metadata(None, timeout)
+        # A member that its peers have left would be silent for ever; so it ends the watch (v3rpc/interceptor.go).
+        metadata = (("hasleader", "true"), *store.metadata(None, timeout))
         self._stream = etcdrpc.WatchStub(store.channel()).Watch(iter(self._requests.get, None), metadata=metadata)
         self._thread = threading.Thread(target=self._read, name="watch", daemon=True)
         self._thread.start()

@@ -18,13 +18,8 @@ from pathlib import Path
 from vppctl.errors import ConflictError, StoreError
 from vppctl.store.base import Changed, Commit, Compacted, Delete, Entry, Guard, Listed, Operation, Progress, Put
 from vppctl.store.settings import StoreSettings
+from vppctl.store.sqlite_rows import advance, bounds, compact, current, end_leases, meta
 from vppctl.store.sqlite_watch import SqliteWatch
-
-KEEP = 10_000
-"""Revisions of history that a watch may resume from."""
-COMPACT_EVERY = 1_000
-"""Commits between compactions."""
-_FIRST, _ALL = "", "\U0010ffff"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -69,7 +64,7 @@ class SqliteStore:
 
     def list(self, prefix: str, revision: int = 0, keys_only: bool = False) -> Listed:
         with self._errors(), self.transaction() as connection:
-            newest, compacted = _meta(connection)
+            newest, compacted = meta(connection)
             if revision and revision < compacted:
                 raise StoreError(f"{self.description}: revision {revision} is compacted; the oldest is {compacted}")
             if revision > newest:
@@ -80,18 +75,18 @@ class SqliteStore:
                 " SELECT key, value, max(revision) AS r, x'' AS x FROM kv"
                 " WHERE key >= ? AND key < ? AND revision <= ? GROUP BY key"
                 ") WHERE value IS NOT NULL ORDER BY key",
-                (*_range(prefix), at),
+                (*bounds(prefix), at),
             ).fetchall()
         return Listed(at, tuple(Entry(*row) for row in rows))
 
     def commit(self, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> Commit:
         with self._errors(), self.transaction() as connection:
             for guard in guards:
-                if (_current(connection, guard.key) or 0) != guard.mod_revision:
+                if (current(connection, guard.key) or 0) != guard.mod_revision:
                     raise ConflictError(
                         f"{guard.key} was changed by somebody else meanwhile; nothing was written, try again"
                     )
-            revision = _meta(connection)[0] + 1
+            revision = meta(connection)[0] + 1
             deleted = changed = 0
             for operation in operations:
                 match operation:
@@ -100,12 +95,12 @@ class SqliteStore:
                         connection.execute("INSERT INTO kv VALUES (?, ?, ?, ?)", (key, revision, value, lease))
                         changed += 1
                     case Delete(key):
-                        if _current(connection, key):
+                        if current(connection, key):
                             connection.execute("INSERT INTO kv VALUES (?, ?, NULL, 0)", (key, revision))
                             deleted += 1
             if not changed and not deleted:
                 return Commit(revision - 1, 0)
-            _advance(connection, revision)
+            advance(connection, revision)
         return Commit(revision, deleted)
 
     def watch(self, prefix: str, revision: int) -> SqliteWatch:
@@ -113,29 +108,28 @@ class SqliteStore:
 
     def lease(self, ttl: int) -> SqliteLease:
         with self._errors(), self.transaction() as connection:
-            deadline = _now() + ttl
-            cursor = connection.execute(
-                "INSERT INTO lease (ttl, deadline, boot) VALUES (?, ?, ?)", (ttl, deadline, self._boot)
-            )
-            return SqliteLease(self, int(cursor.lastrowid or 0), ttl)
+            # Never again the id of one that has ended: whoever had that would go on with another's.
+            lease = int.from_bytes(os.urandom(7), "big") + 1
+            connection.execute("INSERT INTO lease VALUES (?, ?, ?, ?)", (lease, ttl, _now() + ttl, self._boot))
+            return SqliteLease(self, lease, ttl)
 
     def compact(self, revision: int) -> None:
         """Forget what was before `revision`."""
         with self._errors(), self.transaction() as connection:
-            _compact(connection, revision)
+            compact(connection, revision)
 
     # For the parts of this module
 
     def changes(self, prefix: str, revision: int) -> Changed | Compacted | Progress:
         """What happened from `revision` on; Progress when nothing did."""
         with self._errors(), self.transaction() as connection:
-            newest, compacted = _meta(connection)
+            newest, compacted = meta(connection)
             if revision <= compacted:
                 return Compacted(compacted)
             rows = connection.execute(
                 "SELECT key, value, revision FROM kv"
                 " WHERE revision >= ? AND key >= ? AND key < ? ORDER BY revision, key",
-                (revision, *_range(prefix)),
+                (revision, *bounds(prefix)),
             ).fetchall()
         return Changed(newest, tuple(Entry(*row) for row in rows)) if rows else Progress(newest)
 
@@ -154,7 +148,7 @@ class SqliteStore:
     def end(self, lease: int) -> None:
         """End a lease, and its keys with it."""
         with self._errors(), self.transaction() as connection:
-            _end_leases(connection, [lease])
+            end_leases(connection, [lease])
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -165,7 +159,7 @@ class SqliteStore:
             over = connection.execute(
                 "SELECT id FROM lease WHERE deadline <= ? OR boot != ?", (_now(), self._boot)
             ).fetchall()
-            _end_leases(connection, [row[0] for row in over])
+            end_leases(connection, [row[0] for row in over])
             yield connection
             connection.execute("COMMIT")
         except BaseException:
@@ -189,15 +183,23 @@ class SqliteStore:
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None or not os.path.exists(self.path):
-            if connection is not None:
-                connection.close()
-                self._local.connection = None
-                raise StoreError(f"{self.description} was removed; put the configuration again")
+        if connection is None:
             connection = self._open()
-            self._local.connection = connection
+            self._local.connection, self._local.file = connection, self._file()
             self._connections.append(connection)
+        elif self._file() != self._local.file:
+            connection.close()
+            self._local.connection = None
+            raise StoreError(f"{self.description} was removed or replaced; see that it has the configuration")
         return connection
+
+    def _file(self) -> tuple[int, int] | None:
+        """Which file is at the path now; None when there is none."""
+        try:
+            info = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return info.st_dev, info.st_ino
 
     def _open(self) -> sqlite3.Connection:
         self._prepare()
@@ -247,53 +249,6 @@ class SqliteLease:
         self._store.end(self.id)
 
 
-def _range(prefix: str) -> tuple[str, str]:
-    return (prefix, prefix + _ALL) if prefix else (_FIRST, _ALL)
-
-
 def _now() -> float:
     """Seconds since boot, the same for all processes of the host."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _meta(connection: sqlite3.Connection) -> tuple[int, int]:
-    found = dict(connection.execute("SELECT name, value FROM meta").fetchall())
-    return int(found["revision"]), int(found["compacted"])
-
-
-def _current(connection: sqlite3.Connection, key: str) -> int | None:
-    """The revision that wrote the key's present value; None when it has none."""
-    row = connection.execute(
-        "SELECT value, revision FROM kv WHERE key = ? ORDER BY revision DESC LIMIT 1", (key,)
-    ).fetchone()
-    return int(row[1]) if row and row[0] is not None else None
-
-
-def _advance(connection: sqlite3.Connection, revision: int) -> None:
-    connection.execute("UPDATE meta SET value = ? WHERE name = 'revision'", (revision,))
-    if revision % COMPACT_EVERY == 0 and revision > KEEP:
-        _compact(connection, revision - KEEP)
-
-
-def _compact(connection: sqlite3.Connection, revision: int) -> None:
-    connection.execute(
-        "DELETE FROM kv WHERE revision <= ?1 AND (value IS NULL OR EXISTS"
-        " (SELECT 1 FROM kv AS newer"
-        " WHERE newer.key = kv.key AND newer.revision > kv.revision AND newer.revision <= ?1))",
-        (revision,),
-    )
-    connection.execute("UPDATE meta SET value = max(value, ?) WHERE name = 'compacted'", (revision,))
-
-
-def _end_leases(connection: sqlite3.Connection, leases: Sequence[int]) -> None:
-    for lease in leases:
-        connection.execute("DELETE FROM lease WHERE id = ?", (lease,))
-        keys = connection.execute(
-            "SELECT key FROM kv WHERE lease = ?1 AND value IS NOT NULL AND revision ="
-            " (SELECT max(revision) FROM kv AS newest WHERE newest.key = kv.key)",
-            (lease,),
-        ).fetchall()
-        if keys:
-            revision = _meta(connection)[0] + 1
-            connection.executemany("INSERT INTO kv VALUES (?, ?, NULL, 0)", [(key, revision) for (key,) in keys])
-            _advance(connection, revision)

@@ -46,6 +46,9 @@ class SqliteWatch:
                 if isinstance(message, Changed):
                     self._revision = message.revision + 1
                 return message
+            if message.revision < self._revision - 1:
+                # What we know is from another history: a backup was restored into the file.
+                return message
             # The history may have been compacted up to here by the time of the next look.
             self._revision = max(self._revision, message.revision + 1)
             left = deadline - time.monotonic()
