@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import select
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +60,22 @@ def test_probes_and_metrics(vppctl: Vppctl, kind: str) -> None:
         assert any(line.startswith('vppctl_interface_receive_packets_total{interface="b"}') for line in lines)
         assert any(line.startswith('vppctl_interface_transmit_packets_total{interface="a"}') for line in lines)
     assert ask(address, "/healthz") == (0, "")
+
+
+def test_more_who_connect_than_there_is_room_for(vppctl: Vppctl) -> None:
+    """Once, each had a thread for as long as it liked: any user of the host could make the agent run out of them."""
+    address = f"127.0.0.1:{free_port()}"
+    with Agent(vppctl, "--http", address) as agent, contextlib.ExitStack() as stack:
+        wait_until(lambda: ask(address, "/healthz")[0] == 200, "the agent to answer")
+        assert agent.process is not None
+        threads = Path(f"/proc/{agent.process.pid}/task")
+        before = len(list(threads.iterdir()))
+        host, _, port = address.rpartition(":")
+        idle = [stack.enter_context(socket.create_connection((host, int(port)), 5)) for _ in range(100)]
+        # Before those that were taken are cut for their silence, after 5 s; each has a thread, and one for its deadline.
+        wait_until(lambda: sum(1 for c in idle if select.select([c], [], [], 0)[0]) >= 84, "84 to be refused", 4)
+        assert len(list(threads.iterdir())) <= before + 2 * 16 + 2
+        wait_until(lambda: ask(address, "/healthz")[0] == 200, "the idle ones to be cut", 20)
 
 
 def test_while_the_store_is_away_it_is_alive_and_not_ready(vppctl: Vppctl) -> None:

@@ -98,6 +98,19 @@ def test_ten_thousand_keys_of_garbage(on_etcd: Vppctl) -> None:
     store.close()
 
 
+def test_names_of_all_lengths(on_etcd: Vppctl) -> None:
+    """Once, a report that was too large for the store, which has the name twice, kept all others waiting for ever."""
+    store = open_store(StoreSettings((on_etcd.environment["ETCDCTL_ENDPOINTS"],), timeout=10))
+    for length in (256, 10_000, 20_000, 800_000):
+        store.commit([Put(PREFIX.format("linux") + "x" * length, b"{}")])
+    with Agent(on_etcd) as agent:
+        on_etcd.put(*PAIR, wait=True)
+        on_etcd.wait_state("x" * 10_000, "INVALID", "InvalidConfig")
+        assert on_etcd.run("agent", "health").returncode == 0
+    assert max(map(len, agent.log.read_text().splitlines())) < 2000
+    store.close()
+
+
 def test_documents_at_the_bounds(on_etcd: Vppctl) -> None:
     """What is allowed to the last octet is done; one more is refused."""
     addresses = [f"10.{n // 250}.{n % 250}.1/24" for n in range(1024)]

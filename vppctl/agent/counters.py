@@ -39,7 +39,13 @@ class CounterReader:
     def begin(self, references: Iterable[NamespaceRef], names: dict[NetnsId, dict[int, str]]) -> None:
         """Read the counters of these links, given by namespace and index, in a thread of its own."""
         self.due = float("inf")
-        threading.Thread(target=self._read, args=(list(references), names), name="counters", daemon=True).start()
+        thread = threading.Thread(target=self._read, args=(list(references), names), name="counters", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # No room for one more thread just now.
+            log.warning("counters cannot be read: %s", error)
+            self.due = time.monotonic() + self._interval
 
     def _read(self, references: list[NamespaceRef], names: dict[NetnsId, dict[int, str]]) -> None:
         started = time.monotonic()
@@ -54,6 +60,7 @@ class CounterReader:
                             found.update((own[index], counters[index]) for index in own.keys() & counters.keys())
         except OSError as error:
             log.warning("counters cannot be read: %s", error.strerror)
-        self._deliver(Counted(found))
-        now = time.monotonic()
-        self.due = max(started + self._interval, now + (now - started) / SHARE)
+        finally:
+            self._deliver(Counted(found))
+            now = time.monotonic()
+            self.due = max(started + self._interval, now + (now - started) / SHARE)

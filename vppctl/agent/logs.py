@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import traceback
 from datetime import UTC, datetime
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return f"{_time(record)} {record.levelname.lower():7} {_printable(record.getMessage())}"
+        return f"{_time(record)} {record.levelname.lower():7} {_printable(_message(record))}"
 
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
-        message = record.getMessage()
+        message = _message(record)
         return json.dumps({**fields, "message": message}, ensure_ascii=not message.isprintable())
+
+
+def _message(record: logging.LogRecord) -> str:
+    """With an exception where it comes from, and not what it says, for that may repeat a secret."""
+    text = record.getMessage()
+    kind, error, _ = record.exc_info or (None, None, None)
+    if kind is None or error is None:
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames[:-4:-1])
+    return f"{text}: {kind.__name__} at {places}"
 
 
 def set_up_logging(form: str, level: str) -> None:

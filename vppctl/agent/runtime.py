@@ -91,7 +91,10 @@ class Agent:
             self.sources.follow_signals()
             self.sources.follow_vpp(self.vpp)
             self.teller.publisher = Publisher(
-                lambda: open_store(self.settings.store), self.settings.label, self.settings.version
+                lambda: open_store(self.settings.store),
+                self.settings.label,
+                self.settings.version,
+                lambda: self.sources.inbox.put(Stop(failed=True)),
             )
             self.teller.publisher.start()
         try:

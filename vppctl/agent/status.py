@@ -137,7 +137,7 @@ class Reports:
 def _tell(condition: Condition | VppCondition) -> None:
     level = logging.INFO if condition.state in (State.APPLIED, State.PENDING) else logging.WARNING
     detail = f" {condition.reason}: {condition.message}" if condition.reason else ""
-    log.log(level, "%s %s%s", condition.name, condition.state, detail)
+    log.log(level, "%.255s %s%s", condition.name, condition.state, detail)
 
 
 def rfc3339(seconds: float | None = None, precision: str = "milliseconds") -> str:
@@ -152,7 +152,7 @@ def _fitting(news: Mapping[str, Report | None]) -> dict[str, bytes | None]:
     found: dict[str, bytes | None] = {}
     for key, content in islice(news.items(), BATCH - 1):
         value = None if content is None else _encode(content)
-        size += len(key) + len(value or b"")
+        size += len(key.encode(errors="surrogateescape")) + len(value or b"")
         if found and size > BATCH_OCTETS:
             break
         found[key] = value
@@ -162,13 +162,16 @@ def _fitting(news: Mapping[str, Report | None]) -> dict[str, bytes | None]:
 class Publisher:
     """Keeps the store's view of this agent up to date until it is closed."""
 
-    def __init__(self, open_store: Callable[[], Store], label: str, version: str) -> None:
-        self._open, self._label, self._version = open_store, label, version
+    def __init__(self, open_store: Callable[[], Store], label: str, version: str, on_death: Callable[[], None]) -> None:
+        """`on_death` is called when the thread ends by an error of ours."""
+        self._open, self._label, self._version, self._on_death = open_store, label, version, on_death
         self._known: dict[str, Report] = {}
         self._news: dict[str, Report | None] = {}
         self._wake = threading.Condition()
         self._closing = False
         self._started = self._changed = int(time.time())
+        self._due = 0.0
+        """When the lease is to be refreshed (time.monotonic)."""
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
@@ -191,6 +194,14 @@ class Publisher:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except Exception:
+            # An agent that says nothing any more is to be started again.
+            log.exception("the publisher has died")
+            self._on_death()
+
+    def _follow(self) -> None:
         failures = 0
         while not self._closing:
             try:
@@ -211,16 +222,13 @@ class Publisher:
             with self._wake:
                 self._news = {**self._known, **self._news}
                 self._known = {}
-            due = _next_refresh()
-            self._commit(store, lease, alive=True)
-            while not self._closing:
-                self._pause(due - time.monotonic(), until_news=True)
-                if time.monotonic() >= due:
-                    if not lease.refresh():
-                        return
-                    due = _next_refresh()
-                self._commit(store, lease)
-            lease.revoke()
+            self._due = _next_refresh()
+            held = self._commit(store, lease, alive=True)
+            while held and not self._closing:
+                self._pause(self._due - time.monotonic(), until_news=True)
+                held = self._commit(store, lease)
+            if held:
+                lease.revoke()
         finally:
             store.close()
 
@@ -228,13 +236,19 @@ class Publisher:
         with self._wake:
             self._wake.wait_for(lambda: self._closing or (until_news and bool(self._news)), max(0.0, seconds))
 
-    def _commit(self, store: Store, lease: Lease, *, alive: bool = False) -> None:
+    def _commit(self, store: Store, lease: Lease, *, alive: bool = False) -> bool:
+        """Publish the news; False when the lease was lost meanwhile."""
         while True:
+            # Between transactions too: ten thousand reports may take longer than the lease lasts.
+            if time.monotonic() >= self._due:
+                if not lease.refresh():
+                    return False
+                self._due = _next_refresh()
             with self._wake:
                 values = _fitting(self._news)
                 batch = {key: self._news.pop(key) for key in values}
             if not batch and not alive:
-                return
+                return True
             operations: list[Operation] = [
                 Delete(key) if value is None else Put(key, value, lease.id) for key, value in values.items()
             ]

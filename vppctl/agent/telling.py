@@ -22,6 +22,9 @@ COUNTERS_A_SECOND = 10
 an agent with ten thousand interfaces has one, too; probes read the newest ones from the agent itself (--http)."""
 TOLD = 200
 """Characters of a result and operations that are kept of each: all must fit into one value of the store."""
+NAME_LIMIT = 16 << 10
+"""Characters of a name, which the store takes as a key, beyond which nothing is published: a report has it twice, and
+one that the store refuses would keep all others waiting."""
 ERRORS = 3
 """Different errors that are kept of each interface, also when they have left the history."""
 
@@ -86,12 +89,13 @@ class Teller:
     def gone(self, kind: Kind, name: str) -> None:
         """There is nothing to be said about this one any more."""
         key = status_key(self.label, name, kind)
-        self.reports.current.pop(key, None)
+        said = self.reports.current.pop(key, None)
         self._past.pop(key, None)
         self._unpublished.pop(key, None)
         if kind is Kind.LINUX:
             self._counters.pop(name, None)
-        if self.publisher:
+        # Of a link that only its marks speak of nothing was ever said, and its name may be no key.
+        if said and self.publisher:
             self.publisher.offer(key, None)
 
     def vpp(self, news: VppNews) -> None:
@@ -112,10 +116,10 @@ class Teller:
         for name, statistics in counters.items():
             if self._counters.get(name) == statistics:
                 continue
-            self._counters[name] = statistics
             key = status_key(self.label, name, Kind.LINUX)
             content = self.reports.current.get(key)
             if content is not None and content["if_index"]:
+                self._counters[name] = statistics
                 # A new one: whoever publishes may be reading the old one.
                 self.reports.current[key] = {**content, "statistics": statistics._asdict()}
                 self._unpublished[key] = None
@@ -151,5 +155,5 @@ class Teller:
             past.remember(content, operations, seconds)
         content["history"], content["errors"] = past.history, past.errors
         self._unpublished.pop(key, None)
-        if self.publisher:
+        if self.publisher and len(content["name"]) <= NAME_LIMIT:
             self.publisher.offer(key, content)

@@ -5,6 +5,7 @@ On loopback or a unix socket alone: it has no authentication, and says which int
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import ipaddress
 import logging
@@ -21,9 +22,31 @@ from vppctl.errors import UsageError, VppctlError
 log = logging.getLogger("vppctl.agent.web")
 
 
+CONNECTIONS = 16
+"""At the same time: every local user may connect, and each has a thread."""
+DEADLINE = 10.0
+"""Seconds for a whole request: `timeout` is for each octet of it."""
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
     timeout = 5
+
+    def setup(self) -> None:
+        """As it is, with an end."""
+        super().setup()
+        self._end = threading.Timer(DEADLINE, self._cut)
+        self._end.daemon = True
+        self._end.start()
+
+    def finish(self) -> None:
+        """As it is, without the end."""
+        self._end.cancel()
+        super().finish()
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         """Answer a probe or a scrape."""
@@ -69,7 +92,30 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, family: socket.AddressFamily, address: Any, facts: Facts) -> None:
         self.address_family, self.facts = family, facts
+        self._room = threading.BoundedSemaphore(CONNECTIONS)
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own, while there is room for one."""
+        if not self._room.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._room.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """The body of that thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, *_: object) -> None:
+        """A client that went away is no news, nor is one too many."""
+        log.debug("a request failed", exc_info=True)
 
     def server_bind(self) -> None:
         """Without the lookup of a host name that HTTPServer does; a socket file is its owner's alone from the start."""

@@ -246,9 +246,9 @@ class EtcdLease:
         def work(channel: grpc.Channel, metadata: Metadata, timeout: float) -> int:
             requests = iter([etcdrpc.LeaseKeepAliveRequest(ID=self.id)])
             answers = etcdrpc.LeaseStub(channel).LeaseKeepAlive(requests, timeout=timeout, metadata=metadata)
-            ttl = int(next(answers).TTL)
+            answer = next(answers, None)
             answers.cancel()
-            return ttl
+            return int(answer.TTL) if answer else 0
 
         return bool(self._store.attempt(work) > 0)
 

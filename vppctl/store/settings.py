@@ -53,7 +53,10 @@ def parse_endpoints(text: str) -> tuple[str, ...]:
     for part in text.rstrip("/").split(","):
         match = _ENDPOINT.fullmatch(part.strip())
         if not match or int(match[3] or 1) > 65535:
-            raise UsageError(f"{part.strip()!r} is no endpoint; write HOST:PORT")
+            user, at, rest = part.strip().rpartition("@")
+            mend = "write HOST:PORT, and the user as --user" if at else "write HOST:PORT"
+            # What stands before it may be a password.
+            raise UsageError(f"{'...@' if user else ''}{rest!r} is no endpoint; {mend}")
         found.append(f"{match[1]}:{match[3] or 2379}")
     return tuple(found)
 

@@ -1,0 +1,75 @@
+"""What is published, when the store is slow and when there is nothing to publish under."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.agent import Agent, Vppctl, veth
+from tests.support.netns import ip, links, wait_until
+from vppctl.agent import status
+from vppctl.agent.status import Publisher
+from vppctl.store.base import Store
+from vppctl.store.settings import open_store, parse_store_url
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(parse_store_url(f"sqlite:{tmp_path}/store.db"))
+    yield store
+    store.close()
+
+
+def test_publishing_that_takes_longer_than_the_lease(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, the lease ended in the middle, and it all began again, for ever."""
+    monkeypatch.setattr(status, "LEASE_TTL", 1)
+    monkeypatch.setattr(status, "REFRESH", 0.3)
+
+    def slow() -> Any:
+        opened = open_store(parse_store_url(f"sqlite:{tmp_path}/store.db"))
+        commit = opened.commit
+
+        def later(*arguments: Any) -> Any:
+            time.sleep(0.15)
+            return commit(*arguments)
+
+        opened.commit = later  # type: ignore[method-assign,assignment]
+        return opened
+
+    publisher = Publisher(slow, "vpp1", "1", lambda: None)
+    for number in range(1500):
+        publisher.offer(f"/states/{number}", {"number": number})
+    publisher.start()
+    wait_until(lambda: len(store.list("/states/").entries) == 1500, "everything to be published", 20)
+    publisher.close(10)
+
+
+def test_an_error_of_ours_is_not_the_end_of_publishing_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, an agent whose publisher had died went on, alive and dumb."""
+    died: list[bool] = []
+
+    def broken() -> Store:
+        raise RuntimeError("hunter2")
+
+    publisher = Publisher(broken, "vpp1", "1", lambda: died.append(True))
+    publisher.start()
+    wait_until(lambda: died, "the end to be told")
+    assert "the publisher has died" in caplog.text
+
+
+@pytest.mark.kernel
+def test_a_link_with_a_mark_that_is_no_name(vppctl: Vppctl) -> None:
+    """Once, any user's link with such an alias had the embedded store refuse all that was published with it."""
+    ip("link", "add", "name", "s", "type", "veth", "peer", "name", "t")
+    subprocess.run(["ip", "link", "set", "dev", "s", "alias", b"vppctl:vpp1:\xff"], check=True)
+    with Agent(vppctl):
+        vppctl.put(veth("a", "b", "one"), veth("b", "a"), wait=True)
+        assert set(links("one")) == {"a"}
+        vppctl.put(veth("a", "b", "one", mtu=1400), wait=True)
