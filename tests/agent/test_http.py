@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import select
 import socket
 from pathlib import Path
 
@@ -71,10 +70,12 @@ def test_more_who_connect_than_there_is_room_for(vppctl: Vppctl) -> None:
         threads = Path(f"/proc/{agent.process.pid}/task")
         before = len(list(threads.iterdir()))
         host, _, port = address.rpartition(":")
-        idle = [stack.enter_context(socket.create_connection((host, int(port)), 5)) for _ in range(100)]
-        # Before those that were taken are cut for their silence, after 5 s; each has a thread, and one for its deadline.
-        wait_until(lambda: sum(1 for c in idle if select.select([c], [], [], 0)[0]) >= 84, "84 to be refused", 4)
-        assert len(list(threads.iterdir())) <= before + 2 * 16 + 2
+        most = before
+        for _ in range(60):
+            stack.enter_context(socket.create_connection((host, int(port)), 5))
+            most = max(most, len(list(threads.iterdir())))
+        # A client has a thread, and one for its deadline.
+        assert most <= before + 2 * 16 + 2
         wait_until(lambda: ask(address, "/healthz")[0] == 200, "the idle ones to be cut", 20)
 
 

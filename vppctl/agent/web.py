@@ -89,6 +89,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 4 * CONNECTIONS
+    """So that those who are refused hear it at once."""
 
     def __init__(self, family: socket.AddressFamily, address: Any, facts: Facts) -> None:
         self.address_family, self.facts = family, facts
