@@ -64,6 +64,8 @@ def test_it_works_in_its_sandbox(machine: Machine) -> None:
         veth("b", "a", {"type": 0, "pid": pid}, ip_addresses=["2001:db8::1/64"]),
     )
     assert machine("ip", "-n", "one", "-4", "-br", "addr").split()[2] == "10.0.0.1/24"
+    # Everybody's `ip netns` may look, whatever the unit's umask.
+    assert machine("stat", "-c", "%a", "/run/netns") == "755\n"
     assert "2001:db8::1/64" in machine("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-br", "addr", "show", "dev", "b")
     assert (show(machine, "ActiveState"), show(machine, "NRestarts")) == ("active", "0")
     wait_until(lambda: show(machine, "StatusText").startswith("2 interfaces"), "the status to tell the interfaces")

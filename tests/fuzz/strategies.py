@@ -32,6 +32,8 @@ HOSTILE = [
     "../../etc/passwd",
     "/run/netns/../../etc/passwd",
     "/proc/self/ns/net",
+    "/proc/99999999999/ns/net",
+    "/proc/1/task/99999999999/ns/net",
     "/proc/1/root/run/netns/x",
     "%d",
     "v%d",
@@ -114,7 +116,7 @@ _ADDRESSES = st.one_of(
     st.ip_addresses(v=6, network="2001:db8::/32").map(lambda a: f"{a.exploded}/64"),
 )
 _MACS = st.integers(0, 2**40 - 1).map(lambda n: (b"\x02" + n.to_bytes(5, "big")).hex(":"))
-_FILES = st.one_of(_NAMES.map("/run/netns/{}".format), st.integers(1, 10**7).map("/proc/{}/ns/net".format))
+_FILES = st.one_of(_NAMES.map("/run/netns/{}".format), st.integers(1, 2**22).map("/proc/{}/ns/net".format))
 _MTU = st.sampled_from([0, 68, 1500, 9000.0, "1500", 65535])
 _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "name": _NAMES,

@@ -16,11 +16,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from vpp_papi.vpp_serializer import VPPMessage
 
 from tests.fuzz.strategies import documents, mutants
 from tests.support.simkernel import netns
+from vppctl.linux.namespaces import Netns
+from vppctl.linux.resolve import resolve
+from vppctl.linux.watcher import NamespaceWatcher
 from vppctl.model.document import Decoded, decode_bytes, encode
-from vppctl.model.interface import Interface, VppInterface
+from vppctl.model.interface import Interface, NamespaceType, VppInterface
 from vppctl.model.keys import Kind
 from vppctl.model.rules import KERNEL_NAME, MAX_NAME
 from vppctl.model.schema import json_schema
@@ -29,6 +33,7 @@ from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import DeleteLinks
 from vppctl.reconcile.plan import Policy, plan
 from vppctl.reconcile.state import Configured, Creatable, Link, NetnsId, ObservedState, Resolution
+from vppctl.reconcile.vpp import VppMarks
 
 TOTAL = int(os.environ.get("VPPCTL_TEST_FUZZ", "3000"))
 """Documents to try."""
@@ -41,6 +46,17 @@ MEND = re.compile(
     r"[;,] (for it )?(write|remove|keep|save|did you mean|the fields are|make|choose|set|leave out|use)"
     "|line [0-9]+ column"
 )
+PACKED = VPPMessage(
+    "all_that_depends_on_a_document",
+    [
+        *(["string", name, size] for name, size in (("tag", 64), ("host_if_name", 64), ("secret", 24))),
+        ["string", "socket_filename", 108],
+        *(["u32", name] for name in ("id", "ring_size")),
+        ["u16", "buffer_size"],
+        *(["u8", name] for name in ("mode", "rx_queues", "tx_queues")),
+    ],
+)
+WATCHER = NamespaceWatcher()
 counts: Counter[str] = Counter()
 
 
@@ -97,10 +113,31 @@ def test_any_document_has_an_answer(kind: Kind) -> None:
             else:
                 counts["problems"] += len(decoded.problems)
                 judged(data, kind, tolerant=True)
+        for interface in accepted:
+            if isinstance(interface, VppInterface):
+                carried(interface)
+            else:
+                led(interface)
         if kind is Kind.LINUX:
             nothing_outside([i for i in accepted if isinstance(i, Interface)], Random(number))
 
     holds()
+
+
+def led(interface: Interface) -> None:
+    """Where its namespace leads to can be found out, on this very host."""
+    WATCHER.follow([interface.namespace])
+    if interface.namespace.type is not NamespaceType.MICROSERVICE_REF_NS:
+        found = resolve(interface.namespace, create=True)
+        if isinstance(found, Netns):
+            found.close()
+
+
+def carried(interface: VppInterface) -> None:
+    """VPP's own library can pack it (layouts: af_packet.api, memif.api, interface.api)."""
+    PACKED.pack({"tag": VppMarks("vpp1").tag(interface.name, 0), "host_if_name": interface.host_if_name})
+    if memif := interface.memif:
+        PACKED.pack({name: value for name, value in memif._asdict().items() if name != "master"})
 
 
 def nothing_outside(interfaces: list[Interface], random: Random) -> None:
