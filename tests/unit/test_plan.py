@@ -180,6 +180,16 @@ def test_links_that_serve_vpp_compute_their_checksums(setup: Setup) -> None:
     assert (setup.link("a").checksum, setup.link("b").checksum) == (True, True)
 
 
+def test_a_link_that_serves_vpp_in_the_agents_namespace_by_another_name(setup: Setup) -> None:
+    """Once, only the default reference counted, and VPP got packets without checksums."""
+    setup.desired.own = netns(1)
+    setup.put(A, B)
+    setup.settle()
+    assert setup.desired.serve({"a"}) == {PairId("a", "b")}
+    setup.settle()
+    assert (setup.link("a").checksum, setup.link("b").checksum) == (False, False)
+
+
 def test_names_that_come_and_go_leave_nothing_behind(setup: Setup) -> None:
     def round_of(number: int) -> int:
         for n in range(300):

@@ -60,7 +60,7 @@ class Reconciler:
         on_progress: Callable[[], None] = lambda: None,
         on_look: Callable[[], None] = lambda: None,
     ) -> None:
-        self.desired = DesiredState(Marks(label))
+        self.desired = DesiredState(Marks(label), nsids.own)
         self.backlog = Backlog()
         self.memory = Memory()
         self.resolver = resolver

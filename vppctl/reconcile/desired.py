@@ -23,6 +23,8 @@ class DesiredState:
     """All that the store asks of this agent, and where its namespaces are at present. Not thread-safe."""
 
     marks: Marks
+    own: NetnsId | None = None
+    """The agent's own namespace."""
     configured: dict[str, Configured] = field(default_factory=dict)
     served: set[str] = field(default_factory=set)
     """Kernel names in the agent's own namespace that AF_PACKET interfaces of VPP are attached to."""
@@ -110,13 +112,17 @@ class DesiredState:
         return {
             self.pair_of(name)
             for name, interface in self._valid.items()
-            if interface.namespace.is_default and interface.kernel_name in changed
+            if self._is_own(interface) and interface.kernel_name in changed
         }
 
     def serves(self, interface: Interface) -> bool:
         """Whether VPP gets what comes through this interface's pair."""
         sides = (interface, self._valid.get(interface.peer))
-        return any(side and side.namespace.is_default and side.kernel_name in self.served for side in sides)
+        return any(side and self._is_own(side) and side.kernel_name in self.served for side in sides)
+
+    def _is_own(self, interface: Interface) -> bool:
+        """Whether it is in the agent's own namespace, which may have a name, or be that of a process, too."""
+        return interface.namespace.is_default or self.place(interface) == self.own
 
     def delete(self, name: str) -> set[PairId]:
         """Forget a document; unknown names concern nobody."""
