@@ -8,6 +8,7 @@ import json
 import os
 import resource
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,13 @@ import pytest
 from tests.support.agent import veth
 from tests.support.netns import ip, links
 from vppctl.agent.intake import configured
+from vppctl.agent.lock import AgentLock
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
+from vppctl.agent.runtime import Agent
+from vppctl.agent.settings import AgentSettings
 from vppctl.linux import observe, wire
+from vppctl.linux.monitor import NamespaceGone
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.processes import of_process, start_of
@@ -25,7 +30,8 @@ from vppctl.linux.resolve import resolve
 from vppctl.microservices import Microservices
 from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.model.keys import Kind
-from vppctl.reconcile.state import Configured, Reason, State
+from vppctl.reconcile.state import Configured, NetnsId, Reason, State
+from vppctl.store.settings import parse_store_url
 
 pytestmark = pytest.mark.kernel
 
@@ -174,3 +180,16 @@ def test_a_link_that_goes_while_it_is_looked_at(reconciler: Reconciler, monkeypa
     reconciler.backlog.add(reconciler.all_pairs())
     news = reconciler.run(1.0)
     assert {condition.state for condition in news.values() if condition} == {State.APPLIED}
+
+
+def test_one_look_for_many_namespaces_that_have_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, each death cost a look at all references: a thousand of each took longer than the watchdog allows."""
+    with AgentLock("passes") as lock:
+        agent = Agent(AgentSettings(parse_store_url(f"sqlite:{tmp_path}/store.db"), "passes", "1"), lock)
+        looks: list[bool] = []
+        monkeypatch.setattr(agent.reconciler, "refresh_namespaces", lambda *_: looks.append(True))
+        agent.listed.add(Kind.LINUX)
+        for number in range(50):
+            agent.sources.inbox.put(NamespaceGone(NetnsId(4, number)))
+        agent._drain(0.0)
+    assert len(looks) == 1
