@@ -156,10 +156,21 @@ def test_deletes_gather_in_the_busiest_namespace(setup: Setup) -> None:
         )
     setup.settle()
     for number in range(20):
-        setup.desired.delete(f"h{number}")
+        setup.desired.delete(f"s{number}")
     deletes = setup.plan().deletes
     assert [(d.netns, len(d.links)) for d in deletes] == [(netns(1), 20)]
     assert isinstance(deletes[0], DeleteLinks)
+
+
+@pytest.mark.parametrize("moved", [NS1, NS2])
+def test_what_is_deleted_is_reached_by_a_reference_where_there_is_one(setup: Setup, moved: NamespaceRef) -> None:
+    """The id of a namespace that has lost its name may be another's by the time of the deletion."""
+    setup.put(A, B)
+    setup.settle()
+    setup.spaces[moved] = netns(9)
+    setup.resolve()
+    (delete,) = setup.plan().deletes
+    assert delete.netns == netns(1 if moved is NS2 else 2)
 
 
 def test_a_namespace_is_created_once_for_all_that_need_it(setup: Setup) -> None:

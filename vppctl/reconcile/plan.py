@@ -142,8 +142,19 @@ class _Planner:
         self.doomed[link.netns, link.index] = Doomed(link.index, link.name, pair)
 
     def _deletes(self) -> Iterator[DeleteLinks]:
-        """One end of each doomed pair suffices; those of one namespace go together, so the busier one is chosen."""
+        """One end of each doomed pair suffices; those of one namespace go together, so the busier one is chosen.
+
+        Before that the one that a reference leads to: a namespace that has lost its name is reached by an id, which
+        may be another's by then.
+        """
+        if not self.doomed:
+            return
         weight = Counter(netns for netns, _ in self.doomed)
+        reached = set(self.desired.resolutions.values())
+
+        def rank(netns: NetnsId, index: int) -> tuple[bool, int, NetnsId, int]:
+            return netns in reached, weight[netns], netns, index
+
         spaces: dict[NetnsId, list[Doomed]] = {}
         for (netns, index), doomed in self.doomed.items():
             link = self.by_index[netns, index]
@@ -153,7 +164,7 @@ class _Planner:
                 peer in self.doomed
                 and other is not None
                 and _tied(other, link)
-                and (weight[other.netns], other.netns, other.index) > (weight[netns], netns, index)
+                and rank(other.netns, other.index) > rank(netns, index)
             ):
                 continue
             spaces.setdefault(netns, []).append(doomed)
