@@ -111,7 +111,7 @@ class Agent:
     def _loop(self) -> None:
         while not self.stopping:
             self._drain(self._patience())
-            self.pulse.beat(self.teller.summary)
+            self._beat()
             now = time.monotonic()
             if not self._is_known() or self.stopping or self._wait_for_docker():
                 continue
@@ -131,6 +131,9 @@ class Agent:
                     self.vpp.look()
                     self._drain(0.0)
                 return
+
+    def _beat(self) -> None:
+        self.pulse.beat(self.teller.summary)
 
     def _is_known(self) -> bool:
         """Whether there is enough to begin with: nothing is deleted before the first full list."""
@@ -161,7 +164,7 @@ class Agent:
                 # One look at all references, however many have moved.
                 look = look or isinstance(event, NamespacesChanged | NamespaceGone | Overrun | Resync)
                 self._take(event)
-                self.pulse.beat()
+                self._beat()
                 if self.sources.inbox.empty():
                     break
                 event = self.sources.inbox.get_nowait()
@@ -228,7 +231,7 @@ class Agent:
     def _configure(self, kind: Kind, batch: Batch) -> None:
         prefix = config_prefix(self.settings.label, kind)
         for entry in batch.entries:
-            self.pulse.beat()
+            self._beat()
             name = entry.key.removeprefix(prefix)
             if entry.value is None:
                 self._forget(kind, name)
