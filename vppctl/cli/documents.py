@@ -61,7 +61,7 @@ def load(sources: Sequence[str], label: str, key: ConfigKey | None = None) -> li
             if decoded.interface:
                 target = key or ConfigKey(label, kind, decoded.interface.name)
                 items.append(Item(shown, target, decoded.interface))
-    errors += _doubles(items)
+    errors += doubles(items)
     if errors:
         raise InvalidInputError(errors)
     return items
@@ -92,7 +92,8 @@ def _spelled(paths: Sequence[str]) -> set[str]:
     return {*paths, *(".".join(camel(part) for part in path.split(".")) for path in paths)}
 
 
-def _doubles(items: Sequence[Item]) -> list[str]:
+def doubles(items: Sequence[Item]) -> list[str]:
+    """One error for each interface that is written twice."""
     first: dict[str, str] = {}
     errors = []
     for item in items:

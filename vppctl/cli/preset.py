@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vppctl.cli.completion import complete_presets
 from vppctl.cli.settings import Settings
-from vppctl.errors import NotFoundError
+from vppctl.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from vppctl.cli.documents import Item
 
 name_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_presets)
 
@@ -20,6 +24,22 @@ def _load(name: str) -> bytes:
         return load(name)
     except KeyError:
         raise NotFoundError(f"{name}: there is no such preset; there are {', '.join(PRESETS)}") from None
+
+
+def _items(names: Sequence[str], label: str) -> list[Item]:
+    """The interfaces of these presets, under their own keys. Raises NotFoundError."""
+    from vppctl.cli.documents import Item
+    from vppctl.model.document import decode, documents, guess_kind
+    from vppctl.model.keys import ConfigKey
+
+    items = []
+    for name in names:
+        for _, document in documents(_load(name)):
+            kind = guess_kind(document)
+            interface = decode(document, kind=kind).interface
+            assert interface is not None, "a preset is valid"
+            items.append(Item(name, ConfigKey(label, kind, interface.name), interface))
+    return items
 
 
 @click.group("preset")
@@ -69,19 +89,13 @@ def put_preset(options: dict[str, Any], names: tuple[str, ...]) -> None:
     Example:
       vppctl preset put veth1 veth2
     """
-    from vppctl.cli.documents import Item
+    from vppctl.cli.documents import doubles
     from vppctl.cli.entries import write
-    from vppctl.model.document import decode, documents, guess_kind
-    from vppctl.model.keys import ConfigKey
 
     settings = Settings(options)
-    items = []
-    for name in names:
-        for _, document in documents(_load(name)):
-            kind = guess_kind(document)
-            interface = decode(document, kind=kind).interface
-            assert interface is not None, "a preset is valid"
-            items.append(Item(name, ConfigKey(settings.label, kind, interface.name), interface))
+    items = _items(names, settings.label)
+    if errors := doubles(items):
+        raise InvalidInputError(errors)
     store = settings.open_store()
     try:
         write(store, items)
@@ -96,17 +110,18 @@ def put_preset(options: dict[str, Any], names: tuple[str, ...]) -> None:
 def delete_preset(options: dict[str, Any], names: tuple[str, ...], *, ignore_not_found: bool) -> None:
     """Delete presets from the store.
 
+    Only under the keys that 'preset put' writes: an interface of another kind that has such a name stays.
+
     \b
     Example:
       vppctl preset del veth1
     """
     from vppctl.cli.entries import delete
 
-    for name in names:
-        _load(name)
     settings = Settings(options)
+    keys = [str(item.key) for item in _items(names, settings.label)]
     store = settings.open_store()
     try:
-        delete(store, settings.label, names, ignore_not_found=ignore_not_found)
+        delete(store, settings.label, keys, ignore_not_found=ignore_not_found)
     finally:
         store.close()
