@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.agent import Vppctl, veth
+from tests.support.etcd import Etcd
 
 LINUX = "/vnf-agent/vpp1/linux/config/v1/interface/"
 VPP = "/vnf-agent/vpp1/vpp/config/v1/interface/"
@@ -47,3 +53,87 @@ def test_a_preset_that_is_put_twice_is_named(vppctl: Vppctl) -> None:
     result = vppctl.run("preset", "put", "veth1", "veth1")
     assert (result.returncode, result.stderr) == (4, "veth1: name: 'veth1' is also in veth1; keep one of them\n")
     assert vppctl("list") == ""
+
+
+@pytest.fixture
+def both(vppctl: Vppctl) -> Vppctl:
+    """A store where x is in Linux and in VPP, and a in Linux alone."""
+    vppctl.put(veth("x", "b"), packet("x"), veth("a", "b"))
+    return vppctl
+
+
+def test_a_name_means_both_kinds_and_a_key_one(both: Vppctl) -> None:
+    assert [found.get("type") for found in json.loads(both("get", "x"))] == [None, 4]
+    assert json.loads(both("get", f"{VPP}x"))["type"] == 4
+    assert len(json.loads(both("get", "x", "a", f"{LINUX}a"))) == 3
+    assert json.loads(both("get", "a"))["name"] == "a"
+    assert both.run("del", f"{VPP}x").stderr == f"deleted {VPP}x\n"
+    assert both.run("del", "a", f"{LINUX}a", "a").stderr == f"deleted {LINUX}a\n"
+    assert both("list") == f"key:  {LINUX}x\n"
+
+
+def test_a_deletion_of_both_kinds_can_be_waited_for(both: Vppctl) -> None:
+    result = both.run("del", "x", "--wait", "--timeout", "20s")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith(f"deleted {LINUX}x\ndeleted {VPP}x\n")
+    assert both("list") == f"key:  {LINUX}a\n"
+
+
+def test_many_names_mean_the_same_as_few(both: Vppctl) -> None:
+    others = [f"n{number}" for number in range(10)]
+    result = both.run("del", "x", "a", *others)
+    assert (result.returncode, result.stderr.count("not found")) == (3, 10)
+    result = both.run("del", "--ignore-not-found", "x", "a", *others)
+    assert result.stderr == f"deleted {LINUX}x\ndeleted {VPP}x\ndeleted {LINUX}a\n"
+
+
+@pytest.mark.parametrize("command", ["describe", "edit"])
+def test_what_takes_one_interface_asks_which(both: Vppctl, command: str) -> None:
+    both.environment["EDITOR"] = "true"
+    result = both.run(command, "x")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"x is in Linux and in VPP; write {LINUX}x or {VPP}x\n"
+    assert both.run(command, f"{VPP}x").returncode == 0
+    (both.folder / "raw").write_text("1")
+    both("put", "--raw", "/vnf-agent/vpp1/acl/x", str(both.folder / "raw"))
+    result = both.run(command, "/vnf-agent/vpp1/acl/x")
+    assert result.returncode == 2
+    assert result.stderr.startswith("/vnf-agent/vpp1/acl/x is no key of an interface; ")
+
+
+@pytest.mark.parametrize("command", ["status", "history", "check"])
+def test_what_takes_names_says_so_of_a_key(both: Vppctl, command: str) -> None:
+    result = both.run(command, f"{LINUX}x")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"{LINUX}x is a key; write the name alone, and its label as --label\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["wait", "/some/key", "--for", "absent"], "/some/key is no key of an interface; ", id="wait"),
+        pytest.param(["del", "/vnf-agent/x", "--wait"], "/vnf-agent/x is no key of an interface; ", id="del"),
+        pytest.param(["put", LINUX.replace("vpp1", "a:b") + "x", "-"], "'a:b' is no label; ", id="put"),
+    ],
+)
+def test_keys_that_no_agent_looks_at(vppctl: Vppctl, arguments: list[str], said: str) -> None:
+    result = vppctl.run(*arguments, stdin=json.dumps(veth("x", "y")))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert not (vppctl.folder / "store.db").exists(), "refused before the store is asked"
+
+
+@pytest.fixture(params=["embedded", pytest.param("etcd", marks=pytest.mark.etcd)])
+def either(request: pytest.FixtureRequest, vppctl: Vppctl) -> Iterator[Vppctl]:
+    with contextlib.ExitStack() as stack:
+        if request.param == "etcd":
+            vppctl.environment["VPPCTL_STORE"] = f"etcd://{stack.enter_context(Etcd(vppctl.folder)).endpoint}"
+        yield vppctl
+
+
+@pytest.mark.parametrize("arguments", [["get"], ["del"], ["describe"], ["status"]], ids=lambda a: a[0])
+def test_a_name_that_is_not_utf_8_is_not_found(either: Vppctl, arguments: list[str]) -> None:
+    command = [*either.command("vppctl", arguments), os.fsdecode(b"a\xff")]
+    result = subprocess.run(command, env=either.environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (3, "")
+    assert result.stderr.startswith("a\\udcff: ")

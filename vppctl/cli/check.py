@@ -41,10 +41,12 @@ def check_command(
     from vppctl.agent.check import CheckSettings, check
     from vppctl.agent.logs import set_up_logging
     from vppctl.cli.entries import not_found
+    from vppctl.cli.observe import refuse_keys
     from vppctl.cli.render import print_objects, print_table, progress
     from vppctl.model.keys import Kind, config_prefix
 
     set_up_logging("text", "warning")
+    refuse_keys(names)
     settings = Settings(options)
     store = settings.open_store()
     try:

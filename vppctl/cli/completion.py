@@ -14,15 +14,22 @@ if TYPE_CHECKING:
 
 
 def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of configured interfaces that are not typed yet; of what starts with a slash, their keys."""
-    from vppctl.model.keys import Kind, config_prefix, parse_config_key
+    """Names of configured interfaces that are not typed yet."""
+    from vppctl.model.keys import Kind, config_prefix
 
-    if incomplete.startswith("/"):
-        return [key for key in _listed(ctx, lambda _: [incomplete]) if parse_config_key(key)]
     keys = _listed(ctx, lambda label: [f"{config_prefix(label, kind)}{incomplete}" for kind in Kind])
     names = {key.rpartition("/")[2] for key in keys}
     typed = ctx.params.get(param.name or "") or ()
     return sorted(names.difference(typed))
+
+
+def complete_names_and_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The same; of what starts with a slash, their keys."""
+    from vppctl.model.keys import parse_config_key
+
+    if incomplete.startswith("/"):
+        return [key for key in _listed(ctx, lambda _: [incomplete]) if parse_config_key(key)]
+    return complete_names(ctx, param, incomplete)
 
 
 def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

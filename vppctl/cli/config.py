@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vppctl.cli.completion import complete_files, complete_keys, complete_names
+from vppctl.cli.completion import complete_files, complete_keys, complete_names_and_keys
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import UsageError
 
@@ -65,13 +65,12 @@ def put_command(
 def _items(arguments: Sequence[str], label: str) -> list[Item]:
     """The interfaces that the arguments of put name. Raises UsageError and InvalidInputError."""
     from vppctl.cli.documents import load
-    from vppctl.model.keys import ROOT, parse_config_key
+    from vppctl.cli.entries import NO_INTERFACE, interface_key
+    from vppctl.model.keys import ROOT
 
     if not arguments[0].startswith(ROOT):
         return load(arguments, label)
-    key = parse_config_key(arguments[0])
-    if key is None:
-        raise UsageError(f"{arguments[0]} is no key of an interface; to store something else there use --raw")
+    key = interface_key(arguments[0], NO_INTERFACE)
     if len(arguments) != 2:
         raise UsageError(f"put KEY takes one FILE, not {len(arguments) - 1}")
     return load(arguments[1:], label, key)
@@ -98,13 +97,13 @@ def _put_raw(settings: Settings, arguments: Sequence[str], *, dry_run: bool) -> 
 
 
 @click.command("get")
-@click.argument("names", metavar="NAME|KEY...", nargs=-1, required=True, shell_complete=complete_names)
+@click.argument("names", metavar="NAME|KEY...", nargs=-1, required=True, shell_complete=complete_names_and_keys)
 @click.option("-o", "output", type=OUTPUT, default="json", help="How to print.  [default: json]")
 @click.pass_obj
 def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str) -> None:
     """Print the stored JSON of interfaces.
 
-    One name gives its object, several give a list.
+    One gives its object, several give a list. A NAME means the interfaces in Linux and in VPP that have it, a KEY one.
 
     \b
     Example:
@@ -127,11 +126,11 @@ def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str)
             click.echo(clean(entry.key.rpartition("/")[2]))
         return
     values = [stored(entry) for entry in entries]
-    print_objects(values if len(names) > 1 else values[0], output)
+    print_objects(values if len(names) > 1 or len(values) > 1 else values[0], output)
 
 
 @click.command("del")
-@click.argument("names", metavar="NAME|KEY...", nargs=-1, required=True, shell_complete=complete_names)
+@click.argument("names", metavar="NAME|KEY...", nargs=-1, required=True, shell_complete=complete_names_and_keys)
 @click.option("--ignore-not-found", is_flag=True, help="What is not there is no error.")
 @wait_option
 @timeout_option
@@ -141,23 +140,26 @@ def del_command(
 ) -> None:
     """Delete interfaces.
 
-    Deletes exactly these keys, in one transaction; when one is missing, none.
+    Deletes exactly these, in one transaction; when one is missing, none. A NAME means the interfaces in Linux and in
+    VPP that have it, a KEY one.
 
     \b
     Example:
       vppctl del veth1 veth2
     """
-    from vppctl.cli.entries import delete
+    from vppctl.cli.entries import delete, to_keys
 
     settings = Settings(options)
     seconds = duration(timeout, "--timeout")
+    # Before anything is deleted: a key that no agent looks at cannot be waited for.
+    wanted = to_keys(settings.label, names) if wait else []
     store = settings.open_store()
     try:
         delete(store, settings.label, names, ignore_not_found=ignore_not_found)
         if wait:
             from vppctl.cli.waiting import wait_absent
 
-            wait_absent(store, settings.label, names, seconds)
+            wait_absent(store, wanted, seconds)
     finally:
         store.close()
 

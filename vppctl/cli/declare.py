@@ -173,12 +173,14 @@ def _wait(store: Store, plan: _Plan, items: Sequence[Item], seconds: float) -> N
     import time
 
     from vppctl.cli.waiting import wait_absent, wait_applied
-    from vppctl.store.base import Delete
+    from vppctl.model.keys import ConfigKey
+    from vppctl.reconcile.changes import Action
 
     deadline = time.monotonic() + seconds
     wait_applied(store, [(item.key,) for item in items], seconds)
-    if gone := [operation.key for operation in plan.operations if isinstance(operation, Delete)]:
-        wait_absent(store, items[0].key.label, gone, max(0.01, deadline - time.monotonic()))
+    label = items[0].key.label
+    if gone := [(ConfigKey(label, c.kind, c.name),) for c in plan.changes if c.action is Action.DELETE]:
+        wait_absent(store, gone, max(0.01, deadline - time.monotonic()))
 
 
 def _print(plan: _Plan, output: str) -> None:

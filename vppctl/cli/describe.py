@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from vppctl.cli.completion import complete_names
+from vppctl.cli.completion import complete_names, complete_names_and_keys
 from vppctl.cli.settings import Settings
 
 
 @click.command("describe")
-@click.argument("name", metavar="NAME|KEY", shell_complete=complete_names)
+@click.argument("name", metavar="NAME|KEY", shell_complete=complete_names_and_keys)
 @click.option("-o", "output", type=click.Choice(["text", "json", "yaml"]), default="text", help="[default: text]")
 @click.pass_obj
 def describe_command(options: dict[str, Any], name: str, *, output: str) -> None:

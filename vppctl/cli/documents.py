@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vppctl.errors import InvalidInputError
 from vppctl.model.document import Decoded, InvalidDocument, decode, documents, encode, guess_kind
 from vppctl.model.interface import Interface, VppInterface
-from vppctl.model.keys import ConfigKey, Kind, config_key
+from vppctl.model.keys import ConfigKey, Kind
 from vppctl.model.problem import Problem
 
 
@@ -102,8 +102,3 @@ def doubles(items: Sequence[Item]) -> list[str]:
             errors.append(f"{item.source}: name: {item.key.name!r} is also in {first[name]}; keep one of them")
         first.setdefault(name, item.source)
     return errors
-
-
-def as_key(argument: str, label: str, kind: Kind = Kind.LINUX) -> str:
-    """The key that a NAME or KEY on the command line means."""
-    return argument if argument.startswith("/") else config_key(label, argument, kind)

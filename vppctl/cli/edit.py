@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vppctl.cli.completion import complete_names
+from vppctl.cli.completion import complete_names_and_keys
 from vppctl.cli.settings import Settings
 from vppctl.errors import ConflictError, InvalidInputError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("edit")
-@click.argument("name", metavar="NAME|KEY", shell_complete=complete_names)
+@click.argument("name", metavar="NAME|KEY", shell_complete=complete_names_and_keys)
 @click.pass_obj
 def edit_command(options: dict[str, Any], name: str) -> None:
     """Change one interface in $EDITOR.

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vppctl.errors import ConflictError, NotFoundError
+from vppctl.errors import ConflictError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from vppctl.cli.documents import Item
     from vppctl.model.keys import ConfigKey
     from vppctl.store.base import Entry, Guard, Operation, Store
+
+    Wanted = tuple[ConfigKey, ...]
+    """The keys that one name may mean."""
 
 
 def write(store: Store, items: Sequence[Item]) -> None:
@@ -56,37 +59,70 @@ def commit(store: Store, operations: Sequence[Operation], guards: Sequence[Guard
 
 
 def find(store: Store, label: str, arguments: Sequence[str]) -> tuple[list[Entry], list[str]]:
-    """The entries that NAMEs and KEYs mean, and what of them is not there."""
-    from vppctl.cli.documents import as_key
-    from vppctl.model.keys import Kind, config_prefix
+    """The entries that KEYs and NAMEs mean, a NAME in Linux and in VPP, each once; and what of them is not there."""
+    from vppctl.model.keys import Kind, config_key, config_prefix
 
-    entries: list[Entry] = []
-    missing: list[str] = []
+    listed: dict[str, Entry] | None = None
+    prefixes = tuple(config_prefix(label, kind) for kind in Kind)
     # One list instead of many gets; a thousand names are one request.
-    listed = {}
     if len(arguments) > 8:
-        listed = {e.key: e for kind in Kind for e in store.list(config_prefix(label, kind)).entries}
+        listed = {entry.key: entry for prefix in prefixes for entry in store.list(prefix).entries}
+
+    def look(key: str) -> Entry | None:
+        if listed is not None and key.startswith(prefixes):
+            return listed.get(key)
+        return store.get(key) if is_text(key) else None
+
+    entries: dict[str, Entry] = {}
+    missing: list[str] = []
     for argument in dict.fromkeys(arguments):
-        keys = [argument] if argument.startswith("/") else [as_key(argument, label, kind) for kind in Kind]
-        found = next(
-            (e for key in keys if (e := listed.get(key) if listed and key in listed else store.get(key))), None
-        )
-        if found:
-            entries.append(found)
-        else:
+        keys = [argument] if argument.startswith("/") else [config_key(label, argument, kind) for kind in Kind]
+        found = [entry for key in keys if (entry := look(key))]
+        entries.update({entry.key: entry for entry in found})
+        if not found:
             missing.append(argument)
-    return entries, missing
+    return list(entries.values()), missing
+
+
+def is_text(argument: str) -> bool:
+    """Whether an argument was UTF-8, as every key is; Python hands over other octets as surrogates."""
+    return argument.isascii() or not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def find_one(store: Store, label: str, argument: str) -> tuple[Entry, ConfigKey]:
-    """The one entry that a NAME or KEY means, and its key in parts. Raises NotFoundError."""
+    """The one interface that a NAME or KEY means, and its key in parts. Raises NotFoundError and UsageError."""
+    entries, _ = find(store, label, [argument])
+    if not entries:
+        raise not_found(label, [argument])
+    if len(entries) > 1:
+        raise UsageError(f"{argument} is in Linux and in VPP; write {' or '.join(entry.key for entry in entries)}")
+    return entries[0], interface_key(entries[0].key)
+
+
+NO_INTERFACE = "to store something else there use 'put --raw KEY FILE'"
+_AN_INTERFACE = "those of interfaces are /vnf-agent/LABEL/linux/config/v1/interface/NAME, or vpp for linux"
+
+
+def interface_key(key: str, mend: str = _AN_INTERFACE) -> ConfigKey:
+    """The parts of a KEY of an interface. Raises UsageError, with this mend when it is none."""
+    from vppctl.cli.settings import check_label
     from vppctl.model.keys import parse_config_key
 
-    entries, _ = find(store, label, [argument])
-    key = parse_config_key(entries[0].key) if entries else None
-    if key is None:
-        raise not_found(label, [argument])
-    return entries[0], key
+    found = parse_config_key(key)
+    if found is None:
+        raise UsageError(f"{key} is no key of an interface; {mend}")
+    check_label(found.label, f"{key}:")
+    return found
+
+
+def to_keys(label: str, names: Sequence[str]) -> list[Wanted]:
+    """What NAMEs and KEYs of interfaces mean: a key itself, or a name in Linux and in VPP. Raises UsageError."""
+    from vppctl.model.keys import ConfigKey, Kind
+
+    return [
+        (interface_key(name),) if name.startswith("/") else tuple(ConfigKey(label, kind, name) for kind in Kind)
+        for name in names
+    ]
 
 
 def not_found(label: str, missing: Sequence[str]) -> NotFoundError:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vppctl.cli.completion import complete_names
+from vppctl.cli.completion import complete_names, complete_names_and_keys
 from vppctl.cli.settings import Settings, duration
-from vppctl.errors import NotFoundError
+from vppctl.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from vppctl.reconcile.mirror import Entry
@@ -156,10 +156,17 @@ def _follow(store: Store, settings: Settings, shown: ByKey, choose: Choose, show
 
 
 def named(reports: list[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The reports with these names, all without any. Raises NotFoundError."""
+    """The reports with these names, all without any. Raises NotFoundError and UsageError."""
+    refuse_keys(names)
     if missing := [name for name in names if name not in {r["name"] for r in reports}]:
         raise NotFoundError("\n".join(f"{name}: is not configured; 'vppctl list' shows what is" for name in missing))
     return [report for report in reports if not names or report["name"] in names]
+
+
+def refuse_keys(names: Sequence[str]) -> None:
+    """These are names of one label, in Linux and in VPP. Raises UsageError."""
+    if keys := [name for name in names if name.startswith("/")]:
+        raise UsageError(f"{keys[0]} is a key; write the name alone, and its label as --label")
 
 
 def by_key(reports: Sequence[dict[str, Any]]) -> ByKey:
@@ -173,7 +180,7 @@ def _visible(report: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 @click.command("wait")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
+@click.argument("names", metavar="NAME|KEY...", nargs=-1, required=True, shell_complete=complete_names_and_keys)
 @click.option("--for", "condition", type=click.Choice(["applied", "absent"]), required=True, help="What to wait for.")
 @click.option("--timeout", default="30s", metavar="TIME", help="How long to wait.  [default: 30s]")
 @click.pass_obj
@@ -186,15 +193,14 @@ def wait_command(options: dict[str, Any], names: tuple[str, ...], *, condition: 
     Example:
       vppctl wait veth1 veth2 --for applied --timeout 10s
     """
-    from vppctl.cli.waiting import to_keys, wait_absent, wait_applied
+    from vppctl.cli.entries import to_keys
+    from vppctl.cli.waiting import wait_absent, wait_applied
 
     settings = Settings(options)
     seconds = duration(timeout, "--timeout")
+    wanted = to_keys(settings.label, names)
     store = settings.open_store()
     try:
-        if condition == "applied":
-            wait_applied(store, to_keys(settings.label, names), seconds)
-        else:
-            wait_absent(store, settings.label, names, seconds)
+        (wait_applied if condition == "applied" else wait_absent)(store, wanted, seconds)
     finally:
         store.close()

@@ -49,9 +49,7 @@ class Settings:
     def label(self) -> str:
         """The label whose keys are meant. Raises UsageError."""
         label: str = self._value("label")[1] or "vpp1"
-        # A colon would end the label in the marks of links, and make another agent's ours.
-        if "/" in label or ":" in label or not label.isprintable() or label in (".", ".."):
-            raise UsageError(f"--label {label!r} is no label; it is one part of a key, without slashes and colons")
+        check_label(label, "--label")
         return label
 
     @property
@@ -148,6 +146,13 @@ class Settings:
             if option == name and self._file.get(key):
                 return 0, self._file[key]
         return -1, None
+
+
+def check_label(label: str, where: str) -> None:
+    """It is one part of a key, and of the marks of links. Raises UsageError."""
+    # A colon would end the label in the marks of links, and make another agent's ours.
+    if "/" in label or ":" in label or not label.isprintable() or label in (".", ".."):
+        raise UsageError(f"{where} {label!r} is no label; it is one part of a key, without slashes and colons")
 
 
 def is_loopback(endpoint: str) -> bool:

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.errors import StoreError, TimedOutError
-from vppctl.model.keys import ROOT, ConfigKey, Kind, agent_key, parse_config_key, status_key
+from vppctl.model.keys import ROOT, ConfigKey, agent_key, status_key
 from vppctl.reconcile.mirror import Changed, Entry
 
 if TYPE_CHECKING:
+    from vppctl.cli.entries import Wanted
     from vppctl.store.base import Store
 
 View = dict[str, Entry]
-Wanted = tuple[ConfigKey, ...]
-"""The keys that one name may mean."""
 
 
 def wait_applied(store: Store, wanted: Sequence[Wanted], seconds: float) -> None:
@@ -33,7 +32,7 @@ def wait_applied(store: Store, wanted: Sequence[Wanted], seconds: float) -> None
     _wait(store, wanted, seconds, problem)
 
 
-def wait_absent(store: Store, label: str, names: Sequence[str], seconds: float) -> None:
+def wait_absent(store: Store, wanted: Sequence[Wanted], seconds: float) -> None:
     """Until each is neither configured nor reported, so that nothing of it is left. Raises TimedOutError."""
 
     def problem(view: View, keys: Wanted) -> str:
@@ -41,20 +40,10 @@ def wait_absent(store: Store, label: str, names: Sequence[str], seconds: float) 
             return "is configured"
         return "is still there" if any(_status(view, key) for key in keys) else ""
 
-    wanted = to_keys(label, names)
     _wait(store, wanted, seconds, problem)
     for agent in {key.label for keys in wanted for key in keys}:
         if store.get(agent_key(agent)) is None:
             click.echo(f"no agent of label {agent} is running; what it made may still be there", err=True)
-
-
-def to_keys(label: str, names: Sequence[str]) -> list[Wanted]:
-    """What NAMEs and KEYs mean: a key itself, or a name in Linux and in VPP."""
-    found = []
-    for name in names:
-        key = parse_config_key(name)
-        found.append((key,) if key else tuple(ConfigKey(label, kind, name) for kind in Kind))
-    return found
 
 
 def _pending(view: View, key: ConfigKey) -> str:
