@@ -78,6 +78,7 @@ def test_names_keys_labels(vppctl: Vppctl) -> None:
         pytest.param("vppctl validate js", ["file,js"], id="validate file"),
         pytest.param("vppctl --config x", ["file,x"], id="global file"),
         pytest.param("vppctl check --allow-dir x", ["dir,x"], id="folder"),
+        pytest.param("vppctl put --allow-dir x", ["dir,x"], id="put folder"),
         pytest.param("vppctl man agent c", ["plain,cleanup"], id="page"),
         pytest.param("vppctl get ", [], id="no store"),
         pytest.param("vppctl --store nonsense get ", [], id="bad store"),

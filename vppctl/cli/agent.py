@@ -7,27 +7,10 @@ from typing import Any
 import click
 
 from vppctl import __version__
-from vppctl.cli.completion import complete_files, complete_folders
+from vppctl.cli.completion import complete_files
+from vppctl.cli.options import allow_dir_option, docker_host_option, vpp_socket_option
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import UsageError, VppctlError
-
-allow_dir_option = click.option(
-    "--allow-dir",
-    "allowed_dirs",
-    metavar="DIR",
-    multiple=True,
-    shell_complete=complete_folders,
-    help="One more folder for namespace files.",
-)
-docker_host_option = click.option(
-    "--docker-host", metavar="URL", help="The Docker engine for microservices.  [env: DOCKER_HOST]"
-)
-vpp_socket_option = click.option(
-    "--vpp-socket",
-    metavar="PATH",
-    shell_complete=complete_files,
-    help="VPP's API socket.  [default: /run/vpp/api.sock]",
-)
 
 
 @click.group("agent")
@@ -100,7 +83,7 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     # Before the store makes threads.
     give_up()
     if files:
-        items = load(files, settings.label)
+        items = load(files, settings.label, allowed_dirs=choices["allowed_dirs"])
         store = settings.open_store()
         try:
             write(store, items)

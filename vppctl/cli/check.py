@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from vppctl.cli.agent import allow_dir_option, docker_host_option, vpp_socket_option
 from vppctl.cli.completion import complete_names
+from vppctl.cli.options import allow_dir_option, docker_host_option, vpp_socket_option
 from vppctl.cli.settings import Settings
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.cli.completion import complete_files, complete_keys, complete_names_and_keys
+from vppctl.cli.options import allow_dir_option, timeout_option, wait_option
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import UsageError
 
@@ -15,19 +16,25 @@ if TYPE_CHECKING:
     from vppctl.cli.documents import Item
 
 OUTPUT = click.Choice(["json", "yaml", "name"])
-wait_option = click.option("--wait", is_flag=True, help="Wait until the agent has done it and read it back.")
-timeout_option = click.option("--timeout", default="30s", metavar="TIME", help="How long to wait.  [default: 30s]")
 
 
 @click.command("put")
 @click.argument("arguments", metavar="[KEY] FILE...", nargs=-1, required=True, shell_complete=complete_files)
 @click.option("--raw", is_flag=True, help="Store one FILE under KEY as it is, also where no schema knows the key.")
 @click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
+@allow_dir_option
 @wait_option
 @timeout_option
 @click.pass_obj
 def put_command(
-    options: dict[str, Any], arguments: tuple[str, ...], *, raw: bool, dry_run: bool, wait: bool, timeout: str
+    options: dict[str, Any],
+    arguments: tuple[str, ...],
+    *,
+    raw: bool,
+    dry_run: bool,
+    allowed_dirs: tuple[str, ...],
+    wait: bool,
+    timeout: str,
 ) -> None:
     """Validate interfaces and write them to the store.
 
@@ -44,7 +51,7 @@ def put_command(
     if raw:
         _put_raw(settings, arguments, dry_run=dry_run)
         return
-    items = _items(arguments, settings.label)
+    items = _items(arguments, settings.label, allowed_dirs)
     if dry_run:
         for item in items:
             click.echo(f"{item.key}\n{item.value.decode()}\n")
@@ -62,18 +69,18 @@ def put_command(
         store.close()
 
 
-def _items(arguments: Sequence[str], label: str) -> list[Item]:
+def _items(arguments: Sequence[str], label: str, allowed_dirs: Sequence[str]) -> list[Item]:
     """The interfaces that the arguments of put name. Raises UsageError and InvalidInputError."""
     from vppctl.cli.documents import load
     from vppctl.cli.entries import NO_INTERFACE, interface_key
     from vppctl.model.keys import ROOT
 
     if not arguments[0].startswith(ROOT):
-        return load(arguments, label)
+        return load(arguments, label, allowed_dirs=allowed_dirs)
     key = interface_key(arguments[0], NO_INTERFACE)
     if len(arguments) != 2:
         raise UsageError(f"put KEY takes one FILE, not {len(arguments) - 1}")
-    return load(arguments[1:], label, key)
+    return load(arguments[1:], label, key, allowed_dirs)
 
 
 def _put_raw(settings: Settings, arguments: Sequence[str], *, dry_run: bool) -> None:

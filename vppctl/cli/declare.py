@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from vppctl.cli.completion import complete_files
-from vppctl.cli.config import timeout_option, wait_option
+from vppctl.cli.options import allow_dir_option, timeout_option, wait_option
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import ConflictError, InvalidInputError
 
@@ -45,6 +45,7 @@ class _Plan(NamedTuple):
 @click.command("apply")
 @sources_option
 @prune_option
+@allow_dir_option
 @click.option("--dry-run", is_flag=True, help="Print what would change, and write nothing.")
 @output_option
 @wait_option
@@ -56,6 +57,7 @@ def apply_command(
     sources: tuple[str, ...],
     *,
     prune: bool,
+    allowed_dirs: tuple[str, ...],
     dry_run: bool,
     output: str,
     wait: bool,
@@ -76,10 +78,10 @@ def apply_command(
 
     settings = Settings(options)
     seconds = duration(timeout, "--timeout")
-    items = load(files_of(sources), settings.label)
+    items = load(files_of(sources), settings.label, allowed_dirs=allowed_dirs)
     store = settings.open_store()
     try:
-        plan = plan_apply(store, settings.label, items, prune=prune)
+        plan = plan_apply(store, settings.label, items, prune=prune, allowed_dirs=allowed_dirs)
         _print(plan, output)
         if dry_run:
             return
@@ -98,9 +100,12 @@ def apply_command(
 @click.command("diff")
 @sources_option
 @prune_option
+@allow_dir_option
 @output_option
 @click.pass_obj
-def diff_command(options: dict[str, Any], sources: tuple[str, ...], *, prune: bool, output: str) -> int:
+def diff_command(
+    options: dict[str, Any], sources: tuple[str, ...], *, prune: bool, allowed_dirs: tuple[str, ...], output: str
+) -> int:
     """Print what apply would change.
 
     Exits with 1 when there is anything, with 0 when the store holds it all already.
@@ -112,10 +117,10 @@ def diff_command(options: dict[str, Any], sources: tuple[str, ...], *, prune: bo
     from vppctl.cli.documents import load
 
     settings = Settings(options)
-    items = load(files_of(sources), settings.label)
+    items = load(files_of(sources), settings.label, allowed_dirs=allowed_dirs)
     store = settings.open_store()
     try:
-        plan = plan_apply(store, settings.label, items, prune=prune)
+        plan = plan_apply(store, settings.label, items, prune=prune, allowed_dirs=allowed_dirs)
     finally:
         store.close()
     _print(plan, output)
@@ -138,7 +143,9 @@ def files_of(sources: Sequence[str]) -> list[str]:
     return files
 
 
-def plan_apply(store: Store, label: str, items: Sequence[Item], *, prune: bool) -> _Plan:
+def plan_apply(
+    store: Store, label: str, items: Sequence[Item], *, prune: bool, allowed_dirs: Sequence[str] = ()
+) -> _Plan:
     """Hold the files against the store as it is now."""
     from vppctl.model.document import decode_bytes
     from vppctl.model.keys import Kind, config_key, config_prefix
@@ -150,7 +157,9 @@ def plan_apply(store: Store, label: str, items: Sequence[Item], *, prune: bool) 
         prefix = config_prefix(label, kind)
         entries.update({(kind, e.key.removeprefix(prefix)): e for e in store.list(prefix).entries})
     before: dict[Name, Document] = {
-        key: decode_bytes(entry.value or b"", kind=key[0], name=key[1], tolerant=True).interface
+        key: decode_bytes(
+            entry.value or b"", kind=key[0], name=key[1], tolerant=True, allowed_dirs=allowed_dirs
+        ).interface
         for key, entry in entries.items()
     }
     wanted = {(item.key.kind, item.key.name): item for item in items}

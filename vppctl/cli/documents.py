@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from vppctl.errors import InvalidInputError
 from vppctl.model.document import Decoded, InvalidDocument, decode, documents, encode, guess_kind
 from vppctl.model.interface import Interface, VppInterface
 from vppctl.model.keys import ConfigKey, Kind
 from vppctl.model.problem import Problem
+from vppctl.model.text import MAX_DOCUMENT, MAX_FILE
 
 
 class Item(NamedTuple):
@@ -20,29 +20,44 @@ class Item(NamedTuple):
     source: str
     key: ConfigKey
     interface: Interface | VppInterface
-
-    @property
-    def value(self) -> bytes:
-        """What is stored."""
-        return encode(self.interface)
+    value: bytes
+    """What is stored."""
 
 
 def read(source: str) -> bytes:
     """The content of a file, or of standard input for `-`. Raises InvalidInputError."""
-    if source == "-":
-        return sys.stdin.buffer.read()
     try:
-        return Path(source).read_bytes()
+        if source == "-":
+            data = _bounded(sys.stdin.buffer)
+        else:
+            with open(source, "rb") as file:
+                data = _bounded(file)
     except OSError as error:
-        raise InvalidInputError([f"{source}: cannot be read: {error.strerror}"]) from None
+        raise InvalidInputError([f"{_shown(source)}: cannot be read: {error.strerror}"]) from None
+    if len(data) > MAX_FILE:
+        raise InvalidInputError([f"{_shown(source)}: is longer than {MAX_FILE} bytes; write several files"])
+    return data
 
 
-def load(sources: Sequence[str], label: str, key: ConfigKey | None = None) -> list[Item]:
+def _bounded(file: BinaryIO) -> bytes:
+    """All of it, unless it is longer than any file may be."""
+    # Most files are short, and room for a long one is not free.
+    data = file.read(MAX_DOCUMENT)
+    return data + file.read(MAX_FILE + 1 - len(data)) if len(data) == MAX_DOCUMENT else data
+
+
+def _shown(source: str) -> str:
+    return "standard input" if source == "-" else source
+
+
+def load(
+    sources: Sequence[str], label: str, key: ConfigKey | None = None, allowed_dirs: Sequence[str] = ()
+) -> list[Item]:
     """All interfaces of these files, for `label` or for `key`. Raises InvalidInputError with all that is wrong."""
     items: list[Item] = []
     errors: list[str] = []
     for source in sources:
-        shown = "standard input" if source == "-" else source
+        shown = _shown(source)
         try:
             found = documents(read(source))
         except InvalidInputError as error:
@@ -56,11 +71,15 @@ def load(sources: Sequence[str], label: str, key: ConfigKey | None = None) -> li
             continue
         for prefix, document in found:
             kind = key.kind if key else guess_kind(document)
-            decoded = check(document, kind, key.name if key else None)
+            decoded = check(document, kind, key.name if key else None, allowed_dirs)
             errors += [_line(shown, prefix, problem) for problem in decoded.problems]
             if decoded.interface:
                 target = key or ConfigKey(label, kind, decoded.interface.name)
-                items.append(Item(shown, target, decoded.interface))
+                item = Item(shown, target, decoded.interface, encode(decoded.interface))
+                items.append(item)
+                if len(item.value) > MAX_DOCUMENT:
+                    text = f"is {len(item.value)} bytes long; write at most {MAX_DOCUMENT}"
+                    errors.append(_line(shown, prefix, Problem("", text)))
     errors += doubles(items)
     if errors:
         raise InvalidInputError(errors)
@@ -73,9 +92,9 @@ def _line(source: str, prefix: str, problem: Problem) -> str:
     return f"{source}: {path}: {problem.text}" if path else f"{source}: {problem.text}"
 
 
-def check(document: object, kind: Kind, name: str | None = None) -> Decoded:
+def check(document: object, kind: Kind, name: str | None = None, allowed_dirs: Sequence[str] = ()) -> Decoded:
     """Decode; what is rejected is also held against the JSON Schema, for places that our own rules did not name."""
-    decoded = decode(document, kind=kind, name=name)
+    decoded = decode(document, kind=kind, name=name, allowed_dirs=allowed_dirs)
     if not decoded.problems:
         return decoded
     from vppctl.model.schema import explain

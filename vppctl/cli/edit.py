@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vppctl.cli.completion import complete_names_and_keys
+from vppctl.cli.options import allow_dir_option
 from vppctl.cli.settings import Settings
 from vppctl.errors import ConflictError, InvalidInputError
 
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 
 @click.command("edit")
 @click.argument("name", metavar="NAME|KEY", shell_complete=complete_names_and_keys)
+@allow_dir_option
 @click.pass_obj
-def edit_command(options: dict[str, Any], name: str) -> None:
+def edit_command(options: dict[str, Any], name: str, *, allowed_dirs: tuple[str, ...]) -> None:
     """Change one interface in $EDITOR.
 
     It is validated before it is stored, and stored only while nobody else has changed it. What has errors is kept
@@ -44,7 +47,7 @@ def edit_command(options: dict[str, Any], name: str) -> None:
         if edited is None or edited == text:
             click.echo("nothing changed", err=True)
             return
-        item = _checked(edited, key)
+        item = _checked(edited, key, allowed_dirs)
         try:
             revision = commit(store, [Put(entry.key, item.value)], [Guard(entry.key, entry.mod_revision)])
         except ConflictError as error:
@@ -54,13 +57,13 @@ def edit_command(options: dict[str, Any], name: str) -> None:
         store.close()
 
 
-def _checked(text: str, key: ConfigKey) -> Item:
+def _checked(text: str, key: ConfigKey, allowed_dirs: Sequence[str]) -> Item:
     """What was typed, as an interface. Raises InvalidInputError, and keeps the text."""
     from vppctl.cli.documents import load
 
     file = _keep(text)
     try:
-        item = load([file], key.label, key)[0]
+        item = load([file], key.label, key, allowed_dirs)[0]
     except InvalidInputError as error:
         last = f"nothing was stored; mend {file} and 'vppctl put {key} {file}'"
         raise InvalidInputError([*error.lines, last]) from None

@@ -7,13 +7,15 @@ from typing import Any
 import click
 
 from vppctl.cli.completion import complete_files
+from vppctl.cli.options import allow_dir_option
 from vppctl.errors import InvalidInputError
 
 
 @click.command("validate")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=complete_files)
+@allow_dir_option
 @click.pass_obj
-def validate_command(options: dict[str, Any], files: tuple[str, ...]) -> None:
+def validate_command(options: dict[str, Any], files: tuple[str, ...], *, allowed_dirs: tuple[str, ...]) -> None:
     """Check files without a store.
 
     Prints every error of every file, and exits with 4 when there is one.
@@ -29,7 +31,7 @@ def validate_command(options: dict[str, Any], files: tuple[str, ...]) -> None:
     errors: list[str] = []
     for file in files:
         try:
-            count = len(load([file], label))
+            count = len(load([file], label, allowed_dirs=allowed_dirs))
         except InvalidInputError as error:
             errors += error.lines
         else:

@@ -29,7 +29,7 @@ def _load(name: str) -> bytes:
 def _items(names: Sequence[str], label: str) -> list[Item]:
     """The interfaces of these presets, under their own keys. Raises NotFoundError."""
     from vppctl.cli.documents import Item
-    from vppctl.model.document import decode, documents, guess_kind
+    from vppctl.model.document import decode, documents, encode, guess_kind
     from vppctl.model.keys import ConfigKey
 
     items = []
@@ -38,7 +38,7 @@ def _items(names: Sequence[str], label: str) -> list[Item]:
             kind = guess_kind(document)
             interface = decode(document, kind=kind).interface
             assert interface is not None, "a preset is valid"
-            items.append(Item(name, ConfigKey(label, kind, interface.name), interface))
+            items.append(Item(name, ConfigKey(label, kind, interface.name), interface, encode(interface)))
     return items
 
 

@@ -188,4 +188,7 @@ def _check_file(reader: Reader, path: str, value: str, allowed: Sequence[str]) -
                 return
     elif not any(value.startswith(f"{a.rstrip('/')}/") for a in allowed):
         places = ", ".join((*allowed, "/proc/PID/ns/net"))
-        reader.complain(path, f"{shown(value)} is not below an allowed directory; use one of {places}")
+        reader.complain(
+            path,
+            f"{shown(value)} is not below an allowed directory; use one of {places}, or allow another by --allow-dir",
+        )

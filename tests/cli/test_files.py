@@ -1,0 +1,84 @@
+"""Files that are put, checked and applied: what may be in them, and how much."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.agent import Vppctl, veth
+from vppctl.model.text import MAX_DOCUMENT, MAX_FILE
+
+COMMANDS = [["put"], ["validate"], ["apply", "-f"], ["diff", "-f"]]
+
+
+@pytest.fixture
+def vppctl(tmp_path: Path) -> Vppctl:
+    return Vppctl({"VPPCTL_STORE": f"sqlite:{tmp_path}/store.db"}, tmp_path)
+
+
+def write(vppctl: Vppctl, value: object) -> str:
+    """A file that holds this."""
+    file = vppctl.folder / "file.json"
+    file.write_text(json.dumps(value))
+    return str(file)
+
+
+def long(size: int) -> dict[str, Any]:
+    """A document that takes so many octets in the store."""
+    bare = len('{"name":"a","description":"","enabled":true,"veth":{"peer_if_name":"b"}}')
+    return veth("a", "b", description="x" * (size - bare))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+def test_no_document_is_stored_that_the_agent_does_not_read(vppctl: Vppctl, command: list[str]) -> None:
+    file = write(vppctl, long(MAX_DOCUMENT + 1))
+    result = vppctl.run(*command, file)
+    assert (result.returncode, result.stdout) == (4, "")
+    assert result.stderr == f"{file}: is 65537 bytes long; write at most 65536\n"
+    file = write(vppctl, {"interface": [veth("b", "a"), long(MAX_DOCUMENT + 1)]})
+    assert vppctl.run(*command, file).stderr == f"{file}: interface[1]: is 65537 bytes long; write at most 65536\n"
+    assert vppctl("list") == ""
+    assert vppctl.run(*command, write(vppctl, long(MAX_DOCUMENT))).returncode == (1 if command[0] == "diff" else 0)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+def test_one_more_folder_for_namespace_files(vppctl: Vppctl, command: list[str]) -> None:
+    file = write(vppctl, veth("a", "b", {"type": 3, "filepath": "/srv/netns/a"}))
+    refused = vppctl.run(*command, file)
+    assert refused.returncode == 4
+    assert refused.stderr.endswith("/proc/PID/ns/net, or allow another by --allow-dir\n")
+    allowed = vppctl.run(command[0], "--allow-dir", "/srv/netns", *command[1:], file)
+    assert allowed.returncode == (1 if command[0] == "diff" else 0), allowed.stderr
+    if command[0] == "apply":
+        same = vppctl.run("diff", "--allow-dir", "/srv/netns", "-f", file)
+        assert (same.returncode, same.stdout) == (0, "0 to create, 0 to update, 0 to delete, 1 unchanged\n")
+
+
+def test_an_edit_takes_one_more_folder(vppctl: Vppctl) -> None:
+    vppctl.put(veth("a", "b"))
+    write(vppctl, veth("a", "b", {"type": 3, "filepath": "/srv/netns/a"}))
+    vppctl.environment["TMPDIR"] = str(vppctl.folder)
+    vppctl.environment["EDITOR"] = f"cp {vppctl.folder}/file.json"
+    assert vppctl.run("edit", "a").returncode == 4
+    assert vppctl.run("edit", "--allow-dir", "/srv/netns", "a").returncode == 0
+    assert json.loads(vppctl("get", "a"))["namespace"]["filepath"] == "/srv/netns/a"
+
+
+@pytest.mark.kernel
+def test_a_file_of_the_agent_is_read_as_the_agent_reads_it(vppctl: Vppctl) -> None:
+    file = write(vppctl, veth("a", "b", {"type": 3, "filepath": "/srv/netns/a"}))
+    result = vppctl.run("agent", "run", "--once", "--allow-dir", "/srv/netns", file)
+    assert result.stdout.splitlines()[1].split()[:2] == ["a", "PENDING"], result.stderr
+    assert "put /vnf-agent/vpp1/linux/config/v1/interface/a (revision 2)\n" in result.stderr
+
+
+@pytest.mark.parametrize("endless", ["/dev/zero", "-"])
+def test_an_endless_input_is_an_error(vppctl: Vppctl, endless: str) -> None:
+    command = " ".join(vppctl.command("vppctl", ["validate", endless]))
+    result = vppctl.run("-c", f"exec {command} < /dev/zero", program="/bin/sh")
+    assert (result.returncode, result.stdout) == (4, "")
+    shown = "standard input" if endless == "-" else endless
+    assert result.stderr == f"{shown}: is longer than {MAX_FILE} bytes; write several files\n"
