@@ -77,6 +77,7 @@ def test_names_keys_labels(vppctl: Vppctl) -> None:
         pytest.param("vppctl apply -f js", ["file,js"], id="apply file"),
         pytest.param("vppctl validate js", ["file,js"], id="validate file"),
         pytest.param("vppctl --config x", ["file,x"], id="global file"),
+        pytest.param("vppctl --password-file x", ["file,x"], id="password file"),
         pytest.param("vppctl check --allow-dir x", ["dir,x"], id="folder"),
         pytest.param("vppctl put --allow-dir x", ["dir,x"], id="put folder"),
         pytest.param("vppctl man agent c", ["plain,cleanup"], id="page"),

@@ -117,8 +117,69 @@ def test_defaults_and_users() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "environment", "password"),
+    [
+        pytest.param({"user": "ann:colon"}, {"VPPCTL_PASSWORD": "ours"}, "colon", id="option over VPPCTL_"),
+        pytest.param({"password": "option"}, {"VPPCTL_USER": "ann:colon"}, "option", id="option over the user's"),
+        pytest.param({"password": ""}, {"VPPCTL_USER": "ann:colon"}, "", id="none at all"),
+        pytest.param({"user": "ann"}, {"ETCDCTL_USER": "bob:bobs", "ETCDCTL_PASSWORD": "p"}, "p", id="another user's"),
+        pytest.param({}, {"VPPCTL_USER": "ann:colon", "ETCDCTL_PASSWORD": "p"}, "colon", id="VPPCTL_ over ETCDCTL_"),
+        pytest.param({}, {"ETCDCTL_USER": "ann:colon", "VPPCTL_PASSWORD": "p"}, "p", id="the same for the password"),
+        pytest.param({"user": "ann:colon", "password": "option"}, {}, "option", id="of equals its own option"),
+        pytest.param({}, {"ETCDCTL_USER": "ann:colon", "ETCDCTL_PASSWORD": "p"}, "p", id="of equals its own variable"),
+        pytest.param({"user": "ann:colon", "password_file": "F"}, {}, "of the file", id="of equals the file"),
+        pytest.param({"password": "option", "password_file": "F"}, {}, "of the file", id="the file over its option"),
+    ],
+)
+def test_the_nearest_password_wins(
+    tmp_path: Path, options: dict[str, str], environment: dict[str, str], password: str
+) -> None:
+    (tmp_path / "F").write_text("of the file\n")
+    if "password_file" in options:
+        options = options | {"password_file": str(tmp_path / "F")}
+    assert Settings(options, environment).store().password == password
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "environment", "secure"),
+    [
+        pytest.param("", {"cacert": "/ca"}, {}, True, id="option over the file"),
+        pytest.param("", {}, {"ETCDCTL_CACERT": "/ca"}, True, id="variable over the file"),
+        pytest.param("ca-file: /ca", {}, {}, False, id="the file itself"),
+        pytest.param("ca-file: /ca", {"cert": "/c", "key": "/k"}, {}, True, id="a part of it from above"),
+        pytest.param("", {}, {}, False, id="nothing"),
+    ],
+)
+def test_certificates_mean_tls_over_a_file_that_says_insecure(
+    tmp_path: Path, content: str, options: dict[str, str], environment: dict[str, str], *, secure: bool
+) -> None:
+    file = tmp_path / "etcd.conf"
+    file.write_text(f"insecure-transport: true\n{content}")
+    assert Settings({"config": str(file), **options}, environment).store().secure is secure
+
+
+@pytest.mark.parametrize(
+    ("content", "seconds"),
+    [
+        ("dial-timeout: 1000000000", 1),
+        ("dial-timeout: 1s", 1),
+        ("dial-timeout:", 5),
+        ("dial-timeout: 1s\noperation-timeout: 500ms", 0.5),
+    ],
+)
+def test_times_of_a_config_file(tmp_path: Path, content: str, seconds: float) -> None:
+    file = tmp_path / "etcd.conf"
+    file.write_text(content)
+    assert Settings({"config": str(file)}, {}).store().timeout == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
+        ("dial-timeout: abc", "etcd.conf: dial-timeout: 'abc' is no time; write one such as 1s"),
+        ("dial-timeout: true", "etcd.conf: dial-timeout: True is no time; write one such as 1s"),
+        ("operation-timeout: -1", "etcd.conf: operation-timeout: -1 is no time"),
+        ("#" * (1024 * 1024 + 1), "is longer than 1048576 characters"),
         ("[1]", "is no mapping"),
         ("a: [", "is no YAML"),
         ("insecure-skip-tls-verify: true", "insecure-skip-tls-verify: is not supported"),

@@ -8,7 +8,7 @@ import click
 
 from vppctl import __version__
 from vppctl.cli.completion import complete_files
-from vppctl.cli.options import allow_dir_option, docker_host_option, vpp_socket_option
+from vppctl.cli.options import GIVEN, allow_dir_option, docker_host_option, vpp_socket_option
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import UsageError, VppctlError
 
@@ -46,7 +46,9 @@ def agent_command() -> None:
     default="10s",
     help="Between readings of counters; 0: never.  [default: 10s]",
 )
-@click.option("--http", metavar="ADDR", help="Serve /healthz, /readyz, /metrics at 127.0.0.1:PORT or unix:PATH.")
+@click.option(
+    "--http", metavar="ADDR", type=GIVEN, help="Serve /healthz, /readyz, /metrics at 127.0.0.1:PORT or unix:PATH."
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="[default: info]"
@@ -136,6 +138,7 @@ def agent_health(options: dict[str, Any]) -> None:
 @click.option(
     "--vpp-socket",
     metavar="PATH",
+    type=GIVEN,
     shell_complete=complete_files,
     help="VPP's API socket.  [default: /run/vpp/api.sock, if it is there]",
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from vppctl.cli.completion import complete_files
-from vppctl.cli.options import allow_dir_option, timeout_option, wait_option
+from vppctl.cli.options import GIVEN, allow_dir_option, timeout_option, wait_option
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import ConflictError, InvalidInputError
 
@@ -22,6 +22,7 @@ sources_option = click.option(
     "--filename",
     "sources",
     metavar="FILE|DIR",
+    type=GIVEN,
     multiple=True,
     required=True,
     shell_complete=complete_files,

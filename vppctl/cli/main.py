@@ -16,6 +16,7 @@ import click
 from vppctl import __version__
 from vppctl.cli import legacy
 from vppctl.cli.completion import complete_files, complete_labels
+from vppctl.cli.options import GIVEN
 from vppctl.errors import VppctlError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -83,32 +84,48 @@ Example:
 @click.option(
     "--store",
     metavar="URL",
+    type=GIVEN,
     help="etcd://HOST:PORT[,...], https://..., sqlite:PATH or embedded.  [env: VPPCTL_STORE; default: etcd://127.0.0.1:2379]",
 )
-@click.option("--endpoints", metavar="HOST:PORT,...", help="Members of etcd.  [env: ETCDCTL_ENDPOINTS]")
+@click.option("--endpoints", metavar="HOST:PORT,...", type=GIVEN, help="Members of etcd.  [env: ETCDCTL_ENDPOINTS]")
 @click.option(
     "--cacert",
     metavar="FILE",
+    type=GIVEN,
     shell_complete=complete_files,
     help="Certificates that the server's is checked with.  [env: ETCDCTL_CACERT]",
 )
-@click.option("--cert", metavar="FILE", shell_complete=complete_files, help="Client certificate.  [env: ETCDCTL_CERT]")
 @click.option(
-    "--key", metavar="FILE", shell_complete=complete_files, help="Key of the client certificate.  [env: ETCDCTL_KEY]"
+    "--cert", metavar="FILE", type=GIVEN, shell_complete=complete_files, help="Client certificate.  [env: ETCDCTL_CERT]"
 )
-@click.option("--user", metavar="NAME[:PASSWORD]", help="User of etcd.  [env: ETCDCTL_USER]")
+@click.option(
+    "--key",
+    metavar="FILE",
+    type=GIVEN,
+    shell_complete=complete_files,
+    help="Key of the client certificate.  [env: ETCDCTL_KEY]",
+)
+@click.option("--user", metavar="NAME[:PASSWORD]", type=GIVEN, help="User of etcd.  [env: ETCDCTL_USER]")
 @click.option(
     "--password", metavar="PASSWORD", help="Password of the user; better in the environment.  [env: ETCDCTL_PASSWORD]"
 )
-@click.option("--password-file", metavar="FILE", help="Its first line is the password of the user.")
+@click.option(
+    "--password-file",
+    metavar="FILE",
+    type=GIVEN,
+    shell_complete=complete_files,
+    help="Its first line is the password of the user.",
+)
 @click.option(
     "--command-timeout",
     metavar="TIME",
+    type=GIVEN,
     help="For one request, as 5s or 500ms.  [env: ETCDCTL_COMMAND_TIMEOUT; default: 5s]",
 )
 @click.option(
     "--config",
     metavar="FILE",
+    type=GIVEN,
     shell_complete=complete_files,
     help="YAML as cn-infra's etcd.conf.  [env: ETCDV3_CONFIG]",
 )
@@ -116,6 +133,7 @@ Example:
     "-l",
     "--label",
     metavar="LABEL",
+    type=GIVEN,
     shell_complete=complete_labels,
     help="The agent's label.  [env: MICROSERVICE_LABEL; default: vpp1]",
 )

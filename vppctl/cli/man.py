@@ -11,7 +11,8 @@ import click
 
 from vppctl import __version__
 from vppctl.cli import legacy
-from vppctl.cli.completion import complete_commands
+from vppctl.cli.completion import complete_commands, complete_folders
+from vppctl.cli.options import GIVEN
 from vppctl.errors import InvalidInputError, UsageError
 
 EXIT_STATUS = {
@@ -32,7 +33,8 @@ EXIT_STATUS = {
     "--dir",
     "folder",
     metavar="DIR",
-    type=click.Path(file_okay=False),
+    type=GIVEN,
+    shell_complete=complete_folders,
     help="Write the pages of all commands there, as vppctl.1, vppctl-put.1 and so on.",
 )
 @click.pass_context

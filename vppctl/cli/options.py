@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from vppctl.cli.completion import complete_files, complete_folders
+from vppctl.errors import UsageError
+
+
+class Given(click.types.StringParamType):
+    """A text that is not empty: an empty one is a variable that a script has not set, never the default."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it is. Raises UsageError."""
+        if not value and param is not None:
+            raise UsageError(f"{max(param.opts, key=len)} is empty; give it a value or leave it out")
+        return super().convert(value, param, ctx)
+
+
+GIVEN = Given()
 
 wait_option = click.option("--wait", is_flag=True, help="Wait until the agent has done it and read it back.")
 timeout_option = click.option("--timeout", default="30s", metavar="TIME", help="How long to wait.  [default: 30s]")
@@ -13,15 +29,17 @@ allow_dir_option = click.option(
     "allowed_dirs",
     metavar="DIR",
     multiple=True,
+    type=GIVEN,
     shell_complete=complete_folders,
     help="One more folder for namespace files; as the agent's.",
 )
 docker_host_option = click.option(
-    "--docker-host", metavar="URL", help="The Docker engine for microservices.  [env: DOCKER_HOST]"
+    "--docker-host", metavar="URL", type=GIVEN, help="The Docker engine for microservices.  [env: DOCKER_HOST]"
 )
 vpp_socket_option = click.option(
     "--vpp-socket",
     metavar="PATH",
+    type=GIVEN,
     shell_complete=complete_files,
     help="VPP's API socket.  [default: /run/vpp/api.sock]",
 )

@@ -31,6 +31,11 @@ _ENVIRONMENT = {
 _RANKS = ("file", "ligato", "ETCDCTL_", "VPPCTL_", "option")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _FILE_KEYS = {"endpoints": "endpoints", "ca-file": "cacert", "cert-file": "cert", "key-file": "key"}
+_TIMES = ("operation-timeout", "dial-timeout")
+_MAX_CONFIG = 1024 * 1024
+"""Characters of a configuration file, and of a password."""
+_LONGEST = 1e6
+"""Seconds, and no time that anybody waits for."""
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 
 
@@ -80,12 +85,15 @@ class Settings:
             secure = any(str(part).strip().startswith("https://") for part in parts)
             bare = ",".join(re.sub("^https?://", "", str(part).strip()) for part in parts)
             settings = replace(settings, path="", endpoints=parse_endpoints(bare))
-        files = {name: str(self._value(name)[1] or "") for name in ("cacert", "cert", "key")}
+        found = {name: self._value(name) for name in ("cacert", "cert", "key")}
+        files = {name: str(value or "") for name, (_, value) in found.items()}
         if bool(files["cert"]) != bool(files["key"]):
             raise UsageError("--cert and --key go together; give both or none")
-        secure = secure or (any(files.values()) and not self._file.get("insecure-transport"))
-        user, _, password = str(self._value("user")[1] or "").partition(":")
-        password = password or self._password()
+        # What the file says of TLS is about its own certificates; one that was given over it means TLS.
+        least = _RANKS.index("ligato") if self._file.get("insecure-transport") else _RANKS.index("file")
+        secure = secure or any(rank >= least for rank, _ in found.values())
+        user, _, in_user = str(self._value("user")[1] or "").partition(":")
+        password = self._password(in_user)
         settings = replace(settings, cacert=files["cacert"], cert=files["cert"], key=files["key"])
         return replace(settings, secure=secure, user=user, password=password)
 
@@ -117,14 +125,18 @@ class Settings:
             text = "warning: everybody on this host can read a password of the command line"
             click.echo(f"{text}; use --password-file or ETCDCTL_PASSWORD", err=True)
 
-    def _password(self) -> str:
-        """From the file that was named, else as it was given. Raises InvalidInputError."""
+    def _password(self, in_user: str) -> str:
+        """From the source of the highest rank; of equal ones the file, then its own option, then behind the user.
+
+        Raises InvalidInputError.
+        """
         path = self._options.get("password_file")
         if not path:
-            return str(self._value("password")[1] or "")
+            rank, given = self._value("password")
+            return in_user if in_user and self._value("user")[0] > rank else str(given or "")
         try:
             with open(path, encoding="utf-8") as file:
-                return file.readline().rstrip("\n")
+                return file.readline(_MAX_CONFIG).rstrip("\n")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "is no UTF-8"
             raise InvalidInputError([f"{path}: cannot be read: {why}; see --password-file"]) from None
@@ -139,7 +151,7 @@ class Settings:
                 rank = _RANKS.index(prefix) if prefix in _RANKS else _RANKS.index("ligato")
                 return rank, self._environment[variable]
         if name == "command_timeout":
-            for key in ("operation-timeout", "dial-timeout"):
+            for key in _TIMES:
                 if key in self._file:
                     return 0, self._file[key]
         for key, option in _FILE_KEYS.items():
@@ -170,15 +182,21 @@ def duration(value: object, where: str) -> float:
     """Seconds of `5s`, `500ms`, `1m30s` or a plain number of seconds. Raises UsageError."""
     if isinstance(value, float):
         return value
+    seconds = _seconds(value)
+    if seconds is None:
+        raise UsageError(f"{where} {str(value).strip()!r} is no time; write one such as 5s or 500ms")
+    return seconds
+
+
+def _seconds(value: object) -> float | None:
+    """Seconds of a text, None when it is no time that can be waited for."""
     text = str(value).strip()
     seconds = 0.0
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         seconds = float(text)
     elif re.fullmatch(f"({_DURATION.pattern})+", text):
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
-    if not 0 < seconds < 1e6:
-        raise UsageError(f"{where} {text!r} is no time; write one such as 5s or 500ms")
-    return seconds
+    return seconds if 0 < seconds < _LONGEST else None
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -187,7 +205,10 @@ def read_config(path: str) -> dict[str, Any]:
 
     try:
         with open(path, encoding="utf-8") as file:
-            found = yaml.safe_load(file)
+            text = file.read(_MAX_CONFIG + 1)
+        if len(text) > _MAX_CONFIG:
+            raise InvalidInputError([f"{path}: is longer than {_MAX_CONFIG} characters; see --config"])
+        found = yaml.safe_load(text)
     except OSError as error:
         raise InvalidInputError([f"{path}: cannot be read: {error.strerror}; see --config"]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -198,7 +219,11 @@ def read_config(path: str) -> dict[str, Any]:
         raise InvalidInputError([f"{path}: is no mapping; write lines such as 'endpoints: [\"127.0.0.1:2379\"]'"])
     if found.get("insecure-skip-tls-verify"):
         raise InvalidInputError([f"{path}: insecure-skip-tls-verify: is not supported; give the CA with ca-file"])
-    for key in ("operation-timeout", "dial-timeout"):
-        if isinstance(found.get(key), int):
-            found[key] = found[key] * 1e-9
+    for key in _TIMES:
+        if (value := found.pop(key, None)) is None:
+            continue
+        seconds = value * 1e-9 if type(value) is int else None if isinstance(value, bool) else _seconds(value)
+        if seconds is None or not 0 < seconds < _LONGEST:
+            raise InvalidInputError([f"{path}: {key}: {value!r} is no time; write one such as 1s"])
+        found[key] = seconds
     return found
