@@ -8,13 +8,14 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import re
 import sys
 from typing import Any
 
 import click
 
 from vppctl import __version__
-from vppctl.cli import legacy
+from vppctl.cli import legacy, streams
 from vppctl.cli.completion import complete_files, complete_labels
 from vppctl.cli.options import GIVEN
 from vppctl.errors import VppctlError
@@ -154,34 +155,40 @@ def run(arguments: list[str], program: str = "vppctl") -> int:
     """Run one command line; returns the exit code."""
     try:
         result = cli.main(legacy.translate(arguments), prog_name=program, standalone_mode=False)
-        code = result if isinstance(result, int) else 0
+        return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else program
-        _complain(f"{program}: {error.format_message()}; see '{path} --help'")
-        code = 2
-    except click.ClickException as error:
-        _complain(f"{program}: {error.format_message()}")
-        code = 2
-    except VppctlError as error:
-        if "--debug" in arguments:
-            raise
-        for line in str(error).splitlines():
-            _complain(line)
-        code = error.exit_code
+        return stop.exit_code
     except (KeyboardInterrupt, click.Abort):
-        code = 130
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
-    except Exception as error:
+        return 130
+    except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one line and an exit code
         if "--debug" in arguments:
-            raise
-        _complain(f"{program}: internal error: {type(error).__name__}: {error}; run with --debug and report it")
-        code = 1
-    return code
+            import traceback
+
+            traceback.print_exception(error)
+        return _tell(error, program)
+
+
+def _tell(error: Exception, program: str) -> int:
+    """Say on standard error what went wrong; returns the exit code."""
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message(), err=True)
+            return 2
+        case click.UsageError():
+            path = error.ctx.command_path if error.ctx else program
+            # click breaks lines to list choices.
+            text = re.sub(r"\s*[\n\t]\s*", " ", error.format_message()).rstrip(".")
+            _complain(f"{program}: {text}; see '{path} --help'")
+            return 2
+        case click.ClickException():
+            _complain(f"{program}: {error.format_message()}")
+            return 1
+        case VppctlError():
+            for line in str(error).splitlines():
+                _complain(line)
+            return error.exit_code
+    _complain(f"{program}: internal error: {type(error).__name__}: {error}; run with --debug and report it")
+    return 1
 
 
 def _complain(line: str) -> None:
@@ -194,11 +201,7 @@ def main() -> None:
     """Entry point of `vppctl` and `vpp-agent-ctl`."""
     # A command is over before there is anything to collect; what runs for long switches it on again.
     gc.disable()
-    code = run(sys.argv[1:], os.path.basename(sys.argv[0]) or "vppctl")
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError:
-        code = code or 141
+    streams.take_over()
+    code = streams.settle(run(sys.argv[1:], os.path.basename(sys.argv[0]) or "vppctl"))
     # Taking gRPC and the interpreter down in good order costs more than a put; everything is closed already.
     os._exit(code)

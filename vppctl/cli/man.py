@@ -24,6 +24,7 @@ EXIT_STATUS = {
     "5": "Store unreachable or refused.",
     "6": "Timed out.",
     "130": "Interrupted.",
+    "141": "Nobody reads the output any more, and nothing else went wrong.",
 }
 
 

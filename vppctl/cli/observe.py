@@ -11,6 +11,7 @@ import click
 
 from vppctl.cli.completion import complete_names, complete_names_and_keys
 from vppctl.cli.settings import Settings, duration
+from vppctl.cli.streams import stop_when_lost
 from vppctl.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def status_command(
         else:
             print_status(chosen, output, settings.color)
         if watch:
+            stop_when_lost()
             _follow(store, settings, by_key(chosen), choose, show)
     finally:
         store.close()

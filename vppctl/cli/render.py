@@ -19,6 +19,8 @@ from typing import Any
 
 import click
 
+from vppctl.cli.streams import stop_when_lost
+
 _STYLES: dict[str, dict[str, Any]] = {
     "APPLIED": {"fg": "green"},
     "PENDING": {"fg": "yellow"},
@@ -136,6 +138,7 @@ def print_change(report: dict[str, Any], output: str, color: str) -> None:
         values = [clean(value(report)) for value in _COLUMNS.values()]
         click.echo("  ".join(values).rstrip())
     sys.stdout.flush()
+    stop_when_lost()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], color: str) -> None:
