@@ -53,6 +53,7 @@ def test_names_keys_labels(vppctl: Vppctl) -> None:
     names = ["plain,afpacket1", "plain,veth1", "plain,veth2"]
     for command in ("get", "del", "status", "describe", "history", "edit", "check", "wait"):
         assert ask(vppctl, f"vppctl {command} ") == names
+    assert ask(vppctl, f"vppctl status {KEY}") == [], "which takes names"
     assert ask(vppctl, "vppctl get ve") == names[1:]
     assert ask(vppctl, "vppctl get veth1 ve") == names[2:], "what is typed already is not offered again"
     assert ask(vppctl, "vppctl -l other get ") == []
@@ -61,6 +62,27 @@ def test_names_keys_labels(vppctl: Vppctl) -> None:
     assert ask(vppctl, "vppctl dump /vnf-agent/vpp1/") == ["plain,/vnf-agent/vpp1/linux/", "plain,/vnf-agent/vpp1/vpp/"]
     assert ask(vppctl, f"vppctl dump {KEY}v") == [f"plain,{KEY}veth1", f"plain,{KEY}veth2"]
     assert ask(vppctl, "vppctl --label v") == ["plain,vpp1"]
+
+
+def test_what_a_shell_would_not_take_for_a_word_is_not_offered(vppctl: Vppctl) -> None:
+    file = vppctl.folder / "raw"
+    file.write_text("{}")
+    names = ["x;reboot", "a$(id)", "a`id`", "a b", "a*", "'x", "\u65e5", "a\x1b[1m"]
+    for name in names:
+        vppctl("put", "--raw", f"{KEY}{name}", str(file))
+        vppctl("put", "--raw", f"/vnf-agent/{name}/linux/config/v1/interface/fine", str(file))
+    vppctl("put", "--raw", f"{KEY}--prune", str(file))
+    for line in ("get ", "dump ", "--label ", f"get {KEY}", f"dump {KEY}", "dump /vnf-agent/"):
+        offered = "".join(ask(vppctl, f"vppctl {line}"))
+        assert [name for name in names if name in offered] == []
+    assert ask(vppctl, "vppctl get ") == ["plain,afpacket1", "plain,veth1", "plain,veth2"]
+    assert ask(vppctl, "vppctl --label ") == ["plain,vpp1"]
+
+
+def test_a_key_press_makes_no_store(tmp_path: Path) -> None:
+    vppctl = Vppctl({"VPPCTL_STORE": f"sqlite:{tmp_path}/folder/store.db"}, tmp_path)
+    assert ask(vppctl, "vppctl get ") == []
+    assert not (tmp_path / "folder").exists()
 
 
 @pytest.mark.parametrize(

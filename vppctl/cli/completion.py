@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +22,7 @@ def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
     keys = _listed(ctx, lambda label: [f"{config_prefix(label, kind)}{incomplete}" for kind in Kind])
     names = {key.rpartition("/")[2] for key in keys}
     typed = ctx.params.get(param.name or "") or ()
-    return sorted(names.difference(typed))
+    return _offered(names.difference(typed))
 
 
 def complete_names_and_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -28,7 +30,7 @@ def complete_names_and_keys(ctx: click.Context, param: click.Parameter, incomple
     from vppctl.model.keys import parse_config_key
 
     if incomplete.startswith("/"):
-        return [key for key in _listed(ctx, lambda _: [incomplete]) if parse_config_key(key)]
+        return _offered(key for key in _listed(ctx, lambda _: [incomplete]) if parse_config_key(key))
     return complete_names(ctx, param, incomplete)
 
 
@@ -38,14 +40,23 @@ def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
     listed = _listed(ctx, lambda _: [incomplete if incomplete.startswith(ROOT) else ROOT])
     ends = {(key, key.find("/", len(incomplete)) + 1) for key in listed}
-    return sorted({key[:end] if end else key for key, end in ends if key.startswith(incomplete)})
+    return _offered(key[:end] if end else key for key, end in ends if key.startswith(incomplete))
 
 
 def complete_labels(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Labels of agents that something is configured for."""
     from vppctl.model.keys import ROOT
 
-    return sorted({key[len(ROOT) :].partition("/")[0] for key in _listed(ctx, lambda _: [ROOT + incomplete])})
+    return _offered(key[len(ROOT) :].partition("/")[0] for key in _listed(ctx, lambda _: [ROOT + incomplete]))
+
+
+def _offered(words: Iterable[str]) -> list[str]:
+    """Those of them, each once, that every shell takes for a word as it stands.
+
+    click's script for bash expands and splits what it is handed, and what is chosen is typed onto the operator's
+    command line: whoever may write to the store would write there, too. What begins like an option is one.
+    """
+    return sorted({word for word in words if re.fullmatch("[A-Za-z0-9_.@+=,:/][A-Za-z0-9_.@+=,:/-]*", word)})
 
 
 def _listed(ctx: click.Context, prefixes: Callable[[str], list[str]]) -> list[str]:
@@ -57,12 +68,14 @@ def _listed(ctx: click.Context, prefixes: Callable[[str], list[str]]) -> list[st
     options["command_timeout"] = options.get("command_timeout") or "300ms"
     try:
         settings = Settings(options)
+        where = settings.store()
+        # A key press makes no store, nor its folder.
+        if where.path and not os.path.exists(where.path):
+            return []
         # Without the warnings: nothing but names goes to a prompt.
-        store = open_store(settings.store())
+        store = open_store(where)
         try:
-            keys = [e.key for p in prefixes(settings.label) for e in store.list(p, keys_only=True).entries]
-            # A name that does not print would be the shell's to interpret.
-            return [key for key in keys if key.isprintable()]
+            return [e.key for p in prefixes(settings.label) for e in store.list(p, keys_only=True).entries]
         finally:
             store.close()
     except VppctlError:
