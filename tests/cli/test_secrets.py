@@ -53,6 +53,38 @@ def test_a_secret_that_is_refused_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        {"description": {"secret": SECRET}},
+        {"ip_addresses": [{"secret": SECRET}]},
+        {"ip_addresses": {"secret": SECRET}},
+        {"memif": [{"secret": SECRET}]},
+        {"memif": {"id": {"secret": SECRET}}},
+        {"memif": {"mode": {"secret": [SECRET]}, "secret": {"secret": SECRET}}},
+        {"namespace": {"secret": SECRET}},
+        {"mtu": [[{"secret": SECRET}]]},
+    ],
+    ids=lambda wrong: json.dumps(wrong).replace(SECRET, "..."),
+)
+@pytest.mark.parametrize("kind", [MEMIF, {"name": "a", "veth": {"peer_if_name": "b"}}], ids=["vpp", "linux"])
+def test_a_secret_in_a_wrong_place_is_not_repeated(
+    vppctl: Vppctl, kind: dict[str, object], wrong: dict[str, object]
+) -> None:
+    file = vppctl.folder / "wrong.json"
+    file.write_text(json.dumps(kind | wrong))
+    for command in ("validate", "put"):
+        result = vppctl.run(command, str(file))
+        assert result.returncode == 4
+        assert SECRET not in result.stdout + result.stderr
+
+
+def test_a_secret_that_is_too_long_is_named_all_the_same(vppctl: Vppctl) -> None:
+    file = vppctl.folder / "long.json"
+    file.write_text(json.dumps(MEMIF | {"mtu": 1, "memif": {"id": 1, "secret": "x" * 25}}))
+    assert "memif.secret: is longer than 24 bytes" in vppctl.run("validate", str(file)).stderr
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         pytest.param(

@@ -78,7 +78,8 @@ def _listed(ctx: click.Context, prefixes: Callable[[str], list[str]]) -> list[st
             return [e.key for p in prefixes(settings.label) for e in store.list(p, keys_only=True).entries]
         finally:
             store.close()
-    except VppctlError:
+    except (VppctlError, UnicodeEncodeError):
+        # The second of what was typed and is no UTF-8.
         return []
 
 

@@ -65,7 +65,7 @@ def without_secrets(value: Any) -> Any:
     """A stored document for those who have not asked for the document itself."""
     if isinstance(value, dict):
         return {k: "********" if k == "secret" and v else without_secrets(v) for k, v in value.items()}
-    return value
+    return [without_secrets(member) for member in value] if isinstance(value, list) else value
 
 
 def print_objects(value: Any, output: str) -> None:
