@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,32 @@ def test_an_edit_takes_one_more_folder(vppctl: Vppctl) -> None:
     assert vppctl.run("edit", "a").returncode == 4
     assert vppctl.run("edit", "--allow-dir", "/srv/netns", "a").returncode == 0
     assert json.loads(vppctl("get", "a"))["namespace"]["filepath"] == "/srv/netns/a"
+
+
+def test_what_a_folder_holds_beside_its_files(vppctl: Vppctl) -> None:
+    folder = vppctl.folder / "net"
+    (folder / "folder.json").mkdir(parents=True)
+    (folder / "a.json").write_text(json.dumps(veth("a", "b")))
+    (folder / ".#a.json").symlink_to("root@host.1:2")
+    (folder / ".a.json").write_text("half")
+    os.mkfifo(folder / "fifo.json")
+    (folder / "link.json").symlink_to("elsewhere")
+    (folder / "elsewhere").write_text(json.dumps(veth("b", "a")))
+    assert vppctl.run("diff", "-f", str(folder)).stdout.startswith("+ a: touches b\n+ b: touches a\n")
+    (folder / "a.json").unlink()
+    (folder / "link.json").unlink()
+    result = vppctl.run("apply", "-f", str(folder))
+    assert (result.returncode, result.stdout) == (4, "")
+    assert result.stderr == f"{folder}: holds no file that ends with .json; name the files themselves\n"
+
+
+def test_all_that_does_not_go_with_a_list_is_named(vppctl: Vppctl) -> None:
+    file = write(vppctl, {"version": 1, "interface": [veth("a", "b")], "comment": ""})
+    result = vppctl.run("validate", file)
+    assert result.returncode == 4
+    assert result.stderr == "".join(
+        f"{file}: {name}: does not go with a list of interfaces; remove it\n" for name in ("version", "comment")
+    )
 
 
 @pytest.mark.kernel

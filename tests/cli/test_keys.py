@@ -113,6 +113,11 @@ def test_what_takes_names_says_so_of_a_key(both: Vppctl, command: str) -> None:
     [
         pytest.param(["wait", "/some/key", "--for", "absent"], "/some/key is no key of an interface; ", id="wait"),
         pytest.param(["del", "/vnf-agent/x", "--wait"], "/vnf-agent/x is no key of an interface; ", id="del"),
+        pytest.param(["-put", "/foo/bar", "-"], "/foo/bar is no key of an interface; ", id="-put a path"),
+        pytest.param(["-put", "veth1", "-"], "veth1 is no key of an interface; ", id="-put a name"),
+        pytest.param(
+            ["put", "--raw", "--wait", "/a", "-"], "/a is no key of an interface; leave", id="put --raw --wait"
+        ),
         pytest.param(["put", LINUX.replace("vpp1", "a:b") + "x", "-"], "'a:b' is no label; ", id="put"),
     ],
 )
@@ -121,6 +126,19 @@ def test_keys_that_no_agent_looks_at(vppctl: Vppctl, arguments: list[str], said:
     assert (result.returncode, result.stdout) == (2, "")
     assert said in result.stderr
     assert not (vppctl.folder / "store.db").exists(), "refused before the store is asked"
+
+
+def test_what_is_put_raw_under_a_key_of_an_interface_can_be_waited_for(vppctl: Vppctl) -> None:
+    (vppctl.folder / "raw").write_text(json.dumps(veth("a", "b")))
+    result = vppctl.run("put", "--raw", "--wait", "--timeout", "300ms", f"{LINUX}a", str(vppctl.folder / "raw"))
+    assert result.returncode == 6
+    assert "a: is not reported by the agent yet" in result.stderr
+
+
+def test_what_would_be_put_raw_cannot_steer_a_terminal(vppctl: Vppctl) -> None:
+    (vppctl.folder / "raw").write_bytes(b"a\x1b[31m\n\tb\xff")
+    shown = vppctl("put", "--raw", "--dry-run", "/k\x1b", str(vppctl.folder / "raw"))
+    assert shown == "/k\\x1b\na\\x1b[31m\n\tb\\xff\n\n"
 
 
 @pytest.fixture(params=["embedded", pytest.param("etcd", marks=pytest.mark.etcd)])
@@ -137,3 +155,11 @@ def test_a_name_that_is_not_utf_8_is_not_found(either: Vppctl, arguments: list[s
     result = subprocess.run(command, env=either.environment, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (3, "")
     assert result.stderr.startswith("a\\udcff: ")
+
+
+def test_a_key_that_is_not_utf_8_is_never_there(either: Vppctl) -> None:
+    key = os.fsdecode(b"/a\xff")
+    assert either("dump", key) == ""
+    result = either.run("put", "--raw", key, os.devnull)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "is UTF-8" in result.stderr

@@ -50,6 +50,10 @@ KEY = "/vnf-agent/vpp1/linux/config/v1/interface/veth1"
         ("-daf", "preset del afpacket1"),
         ("-cms", "preset put memif2"),
         ("-l my-agent -cvth1", "-l my-agent preset put veth1"),
+        ("-lmy-agent -cvth1", "-lmy-agent preset put veth1"),
+        ("-llist -list", "-llist list"),
+        ("-lx --debug etcd.conf -list", "-lx --debug --config etcd.conf list"),
+        ("-put --raw /any/key x.json", "put --raw /any/key x.json"),
         ("--store=embedded --label x -list", "--store=embedded --label x list"),
         ("put json/veth1.json", "put json/veth1.json"),
         ("-l x put -", "-l x put -"),
@@ -67,6 +71,14 @@ def test_old_spellings_become_ours(old: str, new: str) -> None:
     ("old", "said"),
     [
         (f"-put {KEY}", "-put takes KEY and FILE"),
+        (
+            "-put /foo/bar x.json",
+            "/foo/bar is no key of an interface; to store something else there use 'put --raw KEY",
+        ),
+        (
+            "-put veth1 x.json",
+            "veth1 is no key of an interface; to store something else there use 'put --raw KEY FILE'",
+        ),
         ("-get", "-get takes one KEY"),
         ("-dump a b", "-dump takes at most one KEY"),
         ("-cvth1 x", "-cvth1 takes no arguments, but there is 'x'"),

@@ -14,13 +14,19 @@ from vppctl.errors import UsageError
 
 if TYPE_CHECKING:
     from vppctl.cli.documents import Item
+    from vppctl.model.keys import ConfigKey
+    from vppctl.store.base import Store
 
 OUTPUT = click.Choice(["json", "yaml", "name"])
 
 
 @click.command("put")
 @click.argument("arguments", metavar="[KEY] FILE...", nargs=-1, required=True, shell_complete=complete_files)
-@click.option("--raw", is_flag=True, help="Store one FILE under KEY as it is, also where no schema knows the key.")
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Store one FILE under KEY as it is, also where no schema knows the key; --wait is for interfaces.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 @allow_dir_option
 @wait_option
@@ -47,9 +53,10 @@ def put_command(
       vppctl put /vnf-agent/vpp1/linux/config/v1/interface/veth1 json/veth1.json
     """
     settings = Settings(options)
-    seconds = duration(timeout, "--timeout")
+    patience = duration(timeout, "--timeout")
+    seconds = patience if wait else None
     if raw:
-        _put_raw(settings, arguments, dry_run=dry_run)
+        _put_raw(settings, arguments, seconds, dry_run=dry_run)
         return
     items = _items(arguments, settings.label, allowed_dirs)
     if dry_run:
@@ -61,12 +68,16 @@ def put_command(
     store = settings.open_store()
     try:
         write(store, items)
-        if wait:
-            from vppctl.cli.waiting import wait_applied
-
-            wait_applied(store, [(item.key,) for item in items], seconds)
+        _wait(store, [item.key for item in items], seconds)
     finally:
         store.close()
+
+
+def _wait(store: Store, keys: Sequence[ConfigKey], seconds: float | None) -> None:
+    if seconds is not None:
+        from vppctl.cli.waiting import wait_applied
+
+        wait_applied(store, [(key,) for key in keys], seconds)
 
 
 def _items(arguments: Sequence[str], label: str, allowed_dirs: Sequence[str]) -> list[Item]:
@@ -83,24 +94,27 @@ def _items(arguments: Sequence[str], label: str, allowed_dirs: Sequence[str]) ->
     return load(arguments[1:], label, key, allowed_dirs)
 
 
-def _put_raw(settings: Settings, arguments: Sequence[str], *, dry_run: bool) -> None:
+def _put_raw(settings: Settings, arguments: Sequence[str], seconds: float | None, *, dry_run: bool) -> None:
     from vppctl.cli.documents import read
+    from vppctl.cli.entries import interface_key, is_text
+    from vppctl.cli.render import clean
     from vppctl.store.base import Put
 
-    if len(arguments) != 2 or not arguments[0].startswith("/"):
-        raise UsageError("put --raw takes KEY and FILE; KEY starts with a slash")
+    if len(arguments) != 2 or not arguments[0].startswith("/") or not is_text(arguments[0]):
+        raise UsageError("put --raw takes KEY and FILE; KEY starts with a slash and is UTF-8")
+    awaited = [] if seconds is None else [interface_key(arguments[0], "leave out --wait")]
     key, value = arguments[0], read(arguments[1])
     if dry_run:
-        click.echo(f"{key}\n{value.decode(errors='replace')}\n")
+        shown = clean(value.decode(errors="backslashreplace"), keep="\n\t")
+        click.echo(f"{clean(key)}\n{shown}\n")
         return
     store = settings.open_store()
     try:
         revision = store.commit([Put(key, value)]).revision
+        click.echo(clean(f"put {key} (revision {revision})"), err=True)
+        _wait(store, awaited, seconds)
     finally:
         store.close()
-    from vppctl.cli.render import clean
-
-    click.echo(clean(f"put {key} (revision {revision})"), err=True)
 
 
 @click.command("get")
@@ -209,12 +223,13 @@ def dump_command(options: dict[str, Any], prefix: str | None) -> None:
     Example:
       vppctl dump /vnf-agent/vpp1/linux/config/
     """
+    from vppctl.cli.entries import is_text
     from vppctl.cli.render import clean
     from vppctl.model.keys import ROOT
 
     store = Settings(options).open_store()
     try:
-        entries = store.list(prefix or ROOT).entries
+        entries = store.list(prefix or ROOT).entries if is_text(prefix or "") else ()
     finally:
         store.close()
     for entry in entries:

@@ -26,7 +26,7 @@ sources_option = click.option(
     multiple=True,
     required=True,
     shell_complete=complete_files,
-    help="Files; of folders, *.json.",
+    help="Files; of folders, *.json but not what begins with a dot.",
 )
 prune_option = click.option("--prune", is_flag=True, help="What is configured and in none of the files goes.")
 output_option = click.option(
@@ -137,7 +137,8 @@ def files_of(sources: Sequence[str]) -> list[str]:
         if not Path(source).is_dir():
             files.append(source)
             continue
-        found = sorted(str(path) for path in Path(source).glob("*.json"))
+        # An editor's own files begin with a dot, as in a shell's own *.json.
+        found = sorted(str(p) for p in Path(source).glob("*.json") if p.is_file() and not p.name.startswith("."))
         if not found:
             raise InvalidInputError([f"{source}: holds no file that ends with .json; name the files themselves"])
         files += found

@@ -117,6 +117,11 @@ def translate(arguments: list[str]) -> list[str]:
     given = [argument for argument in tail if argument == "-" or not argument.startswith("-")]
     if not least <= len(given) <= most:
         raise UsageError(f"{word} takes {_describe(word)}; see 'vppctl --help'")
+    if word == "-put" and "--raw" not in tail:
+        from vppctl.cli.entries import NO_INTERFACE, interface_key
+
+        # Ours would take anything that is no key for a file.
+        interface_key(given[0], NO_INTERFACE)
     return [*head, *config, _WITH_ARGUMENTS[word], *tail]
 
 
@@ -128,6 +133,11 @@ def _is_old(word: str) -> bool:
     return word in _PLAIN or word in _WITH_ARGUMENTS or word in _UNSUPPORTED
 
 
+def _is_label(word: str) -> bool:
+    """`-lLABEL`; -list is older."""
+    return word.startswith("-l") and not _is_old(word)
+
+
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Our own global options in front, and the rest."""
     at = 0
@@ -135,7 +145,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
         word = arguments[at]
         if word in _TAKES_VALUE:
             at += 2
-        elif word.startswith("--") and (word.partition("=")[0] in _TAKES_VALUE or word == "--debug"):
+        elif word == "--debug" or word.partition("=")[0] in _TAKES_VALUE or _is_label(word):
             at += 1
         else:
             break

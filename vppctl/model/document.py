@@ -45,9 +45,9 @@ def documents(data: bytes) -> list[tuple[str, Any]]:
     if not isinstance(value, dict) or "interface" not in value:
         return [("", value)]
     members = value["interface"]
-    if len(value) > 1:
-        other = next(key for key in value if key != "interface")
-        raise InvalidDocument(Problem(shown(other)[1:-1], "does not go with a list of interfaces; remove it"))
+    if others := [key for key in value if key != "interface"]:
+        text = "does not go with a list of interfaces; remove it"
+        raise InvalidDocument(*(Problem(shown(other)[1:-1], text) for other in others))
     if not isinstance(members, list) or not members:
         raise InvalidDocument(Problem("interface", "is no list of interfaces; write [{...}, {...}]"))
     return [(f"interface[{number}].", member) for number, member in enumerate(members)]
