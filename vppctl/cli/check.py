@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vppctl.cli.completion import complete_names
-from vppctl.cli.options import allow_dir_option, docker_host_option, vpp_socket_option
+from vppctl.cli.options import allow_dir_option, docker_host_option, output_option, vpp_socket_option
 from vppctl.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from vppctl.cli.render import Columns
+
+
+_COLUMNS: Columns = {
+    "NAME": lambda r: r["name"],
+    "ATTRIBUTE": lambda r: r["attribute"],
+    "CONFIGURED": lambda r: r["configured"],
+    "FOUND": lambda r: r["found"],
+}
 
 
 @click.command("check")
@@ -16,7 +27,7 @@ from vppctl.cli.settings import Settings
 @allow_dir_option
 @docker_host_option
 @vpp_socket_option
-@click.option("-o", "output", type=click.Choice(["table", "json"]), default="table", help="[default: table]")
+@output_option("table")
 @click.pass_obj
 def check_command(
     options: dict[str, Any],
@@ -42,7 +53,7 @@ def check_command(
     from vppctl.agent.logs import set_up_logging
     from vppctl.cli.entries import not_found
     from vppctl.cli.observe import refuse_keys
-    from vppctl.cli.render import print_objects, print_table, progress
+    from vppctl.cli.render import print_records, progress
     from vppctl.model.keys import Kind, config_prefix
 
     set_up_logging("text", "warning")
@@ -54,16 +65,17 @@ def check_command(
         entries = [entry for prefix in prefixes for entry in store.list(prefix).entries]
     finally:
         store.close()
-    configured = {entry.key.rpartition("/")[2] for entry in entries}
+    configured: dict[str, list[str]] = {}
+    for entry in entries:
+        configured.setdefault(entry.key.rpartition("/")[2], []).append(entry.key)
     if missing := [name for name in names if name not in configured]:
         raise not_found(settings.label, missing)
     with progress(f"comparing {len(configured)} interfaces"):
         drift = check(CheckSettings(settings.label, allowed_dirs, docker_host, vpp_socket), entries)
-    chosen = [difference for difference in drift if not names or difference.name in names]
-    if output == "json":
-        print_objects([difference._asdict() for difference in chosen], "json")
-    elif chosen:
-        print_table(["NAME", "ATTRIBUTE", "CONFIGURED", "FOUND"], chosen, settings.color)
+    chosen = [difference._asdict() for difference in drift if not names or difference.name in names]
+    if chosen or output in ("json", "yaml"):
+        beside: Columns = {"KEY": lambda r: ", ".join(configured.get(r["name"], ()))}
+        print_records(chosen, output, settings.color, (_COLUMNS, beside))
     else:
         click.echo(f"{len(names or configured)} interfaces, no difference", err=True)
     return 1 if chosen else 0

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.cli.completion import complete_files, complete_keys, complete_names_and_keys
-from vppctl.cli.options import allow_dir_option, timeout_option, wait_option
+from vppctl.cli.options import allow_dir_option, output_option, timeout_option, wait_option
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import UsageError
 
 if TYPE_CHECKING:
     from vppctl.cli.documents import Item
+    from vppctl.cli.render import Look
     from vppctl.model.keys import ConfigKey
     from vppctl.store.base import Store
-
-OUTPUT = click.Choice(["json", "yaml", "name"])
 
 
 @click.command("put")
@@ -119,7 +118,7 @@ def _put_raw(settings: Settings, arguments: Sequence[str], seconds: float | None
 
 @click.command("get")
 @click.argument("names", metavar="NAME|KEY...", nargs=-1, required=True, shell_complete=complete_names_and_keys)
-@click.option("-o", "output", type=OUTPUT, default="json", help="How to print.  [default: json]")
+@output_option("json")
 @click.pass_obj
 def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str) -> None:
     """Print the stored JSON of interfaces.
@@ -132,7 +131,8 @@ def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str)
       vppctl get /vnf-agent/vpp1/linux/config/v1/interface/veth1
     """
     from vppctl.cli.entries import find, not_found, stored
-    from vppctl.cli.render import clean, print_objects
+    from vppctl.cli.looks import DOCUMENTS, read_record
+    from vppctl.cli.render import print_records
 
     settings = Settings(options)
     store = settings.open_store()
@@ -142,12 +142,9 @@ def get_command(options: dict[str, Any], names: tuple[str, ...], *, output: str)
         store.close()
     if missing:
         raise not_found(settings.label, missing)
-    if output == "name":
-        for entry in entries:
-            click.echo(clean(entry.key.rpartition("/")[2]))
-        return
     values = [stored(entry) for entry in entries]
-    print_objects(values if len(names) > 1 or len(values) > 1 else values[0], output)
+    shown = values if len(names) > 1 or len(values) > 1 else values[0]
+    print_records(map(read_record, entries), output, settings.color, DOCUMENTS, shown)
 
 
 @click.command("del")
@@ -185,29 +182,39 @@ def del_command(
         store.close()
 
 
+_KEYS: Look = (
+    {"KEY": lambda r: r["name"]},
+    {"LABEL": lambda r: r["label"], "REVISION": lambda r: str(r["revision"])},
+)
+
+
 @click.command("list")
-@click.option("-o", "output", type=OUTPUT, help="How to print.  [default: 'key:  KEY', one a line]")
+@output_option("text", "text")
 @click.pass_obj
-def list_command(options: dict[str, Any], *, output: str | None) -> None:
+def list_command(options: dict[str, Any], *, output: str) -> None:
     """List every key of every agent.
+
+    As 'key:  KEY', one a line, unless told otherwise.
 
     \b
     Example:
       vppctl list
     """
-    from vppctl.cli.render import clean, print_objects
+    from vppctl.cli.render import clean, print_records
     from vppctl.model.keys import ROOT
 
-    store = Settings(options).open_store()
+    settings = Settings(options)
+    store = settings.open_store()
     try:
-        keys = [entry.key for entry in store.list(ROOT, keys_only=True).entries]
+        entries = store.list(ROOT, keys_only=True).entries
     finally:
         store.close()
-    if output in ("json", "yaml"):
-        print_objects(keys, output)
+    if output == "text":
+        for entry in entries:
+            click.echo(clean(f"key:  {entry.key}"))
         return
-    for key in keys:
-        click.echo(clean(key if output == "name" else f"key:  {key}"))
+    records = [{"name": e.key, "label": e.key.split("/")[2], "revision": e.mod_revision} for e in entries]
+    print_records(records, output, settings.color, _KEYS, [entry.key for entry in entries])
 
 
 @click.command("dump")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vppctl.cli.completion import complete_names, complete_names_and_keys
+from vppctl.cli.options import output_option
 from vppctl.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from vppctl.cli.render import Look
 
 
 @click.command("describe")
 @click.argument("name", metavar="NAME|KEY", shell_complete=complete_names_and_keys)
-@click.option("-o", "output", type=click.Choice(["text", "json", "yaml"]), default="text", help="[default: text]")
+@output_option("text", "text")
 @click.pass_obj
 def describe_command(options: dict[str, Any], name: str, *, output: str) -> None:
     """Show one interface: configuration, state, namespace, addresses, counters, history.
@@ -25,7 +29,7 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     from vppctl.cli.entries import find_one, stored
     from vppctl.cli.graph import Ties, chain
     from vppctl.cli.observe import by_key, join
-    from vppctl.cli.render import print_objects, without_secrets
+    from vppctl.cli.render import print_status, without_secrets
     from vppctl.model.keys import ROOT
 
     settings = Settings(options)
@@ -44,7 +48,7 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     if output == "text":
         _print(found, settings.color)
     else:
-        print_objects(found, output)
+        print_status([report], output, settings.color, found)
 
 
 def _print(found: dict[str, Any], color: str) -> None:
@@ -67,9 +71,21 @@ def _print(found: dict[str, Any], color: str) -> None:
     print_objects(found["configuration"], "json")
 
 
+_TRANSACTIONS: Look = (
+    {
+        "NAME": lambda r: r["name"],
+        "TIME": lambda r: r.get("time", ""),
+        "REVISION": lambda r: str(r.get("revision", "")),
+        "RESULT": lambda r: r.get("result", ""),
+        "OPERATIONS": lambda r: "; ".join(r.get("operations") or ()),
+    },
+    {"KIND": lambda r: r["kind"], "MS": lambda r: str(r.get("duration_ms", ""))},
+)
+
+
 @click.command("history")
 @click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
-@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
+@output_option("text", "text")
 @click.pass_obj
 def history_command(options: dict[str, Any], names: tuple[str, ...], *, output: str) -> None:
     """Show what the agent did last about each interface.
@@ -81,12 +97,14 @@ def history_command(options: dict[str, Any], names: tuple[str, ...], *, output: 
       vppctl history veth1
     """
     from vppctl.cli.observe import named, read_reports
-    from vppctl.cli.render import print_objects, print_text
+    from vppctl.cli.render import print_records, print_text
 
     settings = Settings(options)
     reports = named(read_reports(settings), names)
-    if output == "json":
-        print_objects([{k: r.get(k, []) for k in ("name", "kind", "history")} for r in reports], "json")
+    if output != "text":
+        records = [{k: r.get(k, []) for k in ("name", "kind", "history")} for r in reports]
+        rows = [{**entry, **record} for record in records for entry in record["history"]]
+        print_records(rows, output, settings.color, _TRANSACTIONS, records)
         return
     for report in reports:
         for line in history_lines(report.get("history") or ()):

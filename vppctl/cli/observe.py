@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.cli.completion import complete_names, complete_names_and_keys
+from vppctl.cli.options import output_option
 from vppctl.cli.settings import Settings, duration
 from vppctl.cli.streams import stop_when_lost
 from vppctl.errors import NotFoundError, UsageError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from vppctl.reconcile.mirror import Entry
     from vppctl.store.base import Store
 
-STATUS_OUTPUT = click.Choice(["table", "wide", "json", "yaml", "name"])
 PROBLEMS = ("FAILED", "INVALID")
 _CHANGING = frozenset(["statistics", "config_revision", "history", "errors"])
 """What a report may say anew while the interface stays as it is."""
@@ -30,7 +30,7 @@ Choose = Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]]
 @click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
 @click.option("-w", "--watch", is_flag=True, help="Go on printing what changes, until interrupted.")
 @click.option("--problems", is_flag=True, help="Only interfaces that are FAILED or INVALID.")
-@click.option("-o", "output", type=STATUS_OUTPUT, default="table", help="How to print.  [default: table]")
+@output_option("table")
 @click.pass_obj
 def status_command(
     options: dict[str, Any], names: tuple[str, ...], *, watch: bool, problems: bool, output: str

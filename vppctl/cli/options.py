@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -43,3 +44,9 @@ vpp_socket_option = click.option(
     shell_complete=complete_files,
     help="VPP's API socket.  [default: /run/vpp/api.sock]",
 )
+
+
+def output_option(default: str, *own: str) -> Callable[[Any], Any]:
+    """`-o` of what prints objects, with this default and forms of its own."""
+    forms = click.Choice([*own, "table", "wide", "json", "yaml", "name"])
+    return click.option("-o", "output", type=forms, default=default, help=f"How to print.  [default: {default}]")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.cli.completion import complete_presets
+from vppctl.cli.options import output_option
 from vppctl.cli.settings import Settings
 from vppctl.errors import InvalidInputError, NotFoundError
 
@@ -53,17 +54,23 @@ def preset_command() -> None:
 
 
 @preset_command.command("list")
-def list_presets() -> None:
+@output_option("name")
+@click.pass_obj
+def list_presets(options: dict[str, Any], *, output: str) -> None:
     """List the presets, one a line.
 
     \b
     Example:
       vppctl preset list
     """
+    from vppctl.cli.looks import DOCUMENTS, record_of
+    from vppctl.cli.render import print_records
+    from vppctl.model.document import parse
     from vppctl.model.presets import PRESETS
 
-    for name in PRESETS:
-        click.echo(name)
+    settings = Settings(options)
+    records = [record_of(str(item.key), item.interface) for item in _items(PRESETS, settings.label)]
+    print_records(records, output, settings.color, DOCUMENTS, [parse(_load(name)) for name in PRESETS])
 
 
 @preset_command.command("show")

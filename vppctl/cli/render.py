@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,8 +33,11 @@ TOLD = 20
 """Lines of messages, and of a table without a count below."""
 PATIENCE = 1.0
 """Seconds that something may take until a terminal is told how far it is."""
-_Column = Callable[[dict[str, Any]], str]
-_COLUMNS: dict[str, _Column] = {
+Columns = dict[str, Callable[[dict[str, Any]], str]]
+"""What stands under each title, made from the object of a row."""
+Look = tuple[Columns, Columns]
+"""The columns of a table, and what a wide one has beside them."""
+_COLUMNS: Columns = {
     "NAME": lambda r: r.get("name", ""),
     "STATE": lambda r: r.get("state", ""),
     "REASON": lambda r: r.get("reason", ""),
@@ -42,7 +45,7 @@ _COLUMNS: dict[str, _Column] = {
     "PEER": lambda r: " - ".join(r.get("chain", ())[1:]) or r.get("peer", ""),
     "ADDRESSES": lambda r: ", ".join(r.get("ip_addresses") or ()),
 }
-_WIDE: dict[str, _Column] = {
+_WIDE: Columns = {
     "HOST NAME": lambda r: r.get("host_if_name", ""),
     "LINK": lambda r: f"{r.get('admin_status', '')}/{r.get('oper_status', '')}".strip("/"),
     "MAC": lambda r: r.get("phys_address", ""),
@@ -83,17 +86,22 @@ def _is_plain(value: Any) -> bool:
     return json.dumps(value, ensure_ascii=False).isprintable()
 
 
-def print_status(reports: Sequence[dict[str, Any]], output: str, color: str) -> None:
-    """The reports of interfaces, on standard output."""
+def print_records(records: Iterable[dict[str, Any]], output: str, color: str, look: Look, value: Any = None) -> None:
+    """Objects as `-o` asks for: those of `value` in JSON and YAML if it is given, a name once, or a table."""
     if output in ("json", "yaml"):
-        print_objects(list(reports), output)
+        print_objects(list(records) if value is None else value, output)
     elif output == "name":
-        for report in reports:
-            click.echo(clean(report["name"]))
+        for name in dict.fromkeys(record["name"] for record in records):
+            click.echo(clean(name))
     else:
-        columns = {**_COLUMNS, **(_WIDE if output == "wide" else {})}
-        rows = [[value(report) for value in columns.values()] for report in reports]
-        print_table(list(columns), rows, color)
+        columns = {**look[0], **look[1]} if output == "wide" else look[0]
+        print_table(list(columns), [[cell(record) for cell in columns.values()] for record in records], color)
+
+
+def print_status(reports: Sequence[dict[str, Any]], output: str, color: str, value: Any = None) -> None:
+    """The reports of interfaces, on standard output, and on a table's standard error why they are as they are."""
+    print_records(reports, output, color, (_COLUMNS, _WIDE), value)
+    if output in ("table", "wide"):
         if len(reports) > TOLD and is_terminal(color):
             click.echo(_counted(reports), err=True)
         if output == "table":
