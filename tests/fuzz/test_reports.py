@@ -141,11 +141,11 @@ def harmless(output: bytes) -> str:
     [
         *(["status", "-o", output] for output in ("table", "wide", "json", "yaml", "name")),
         *(["graph", "-o", output] for output in ("text", "dot", "mermaid", "json", "svg")),
-        *([command, "-o", "json"] for command in ("history", "list")),
-        *([command, "-o", "yaml"] for command in ("list",)),
-        ["history"],
-        ["list"],
-        ["list", "-o", "name"],
+        *(
+            [c, "-o", output]
+            for c in ("history", "list")
+            for output in ("text", "table", "wide", "json", "yaml", "name")
+        ),
         ["dump"],
         ["diff", "-f", str(Path(__file__).parents[2] / "json")],
         ["agent", "health"],
@@ -176,9 +176,12 @@ def test_check_on_garbage(vppctl: Vppctl) -> None:
 def test_one_interface_that_is_garbage(vppctl: Vppctl, name: str) -> None:
     """Once, a value nested too deeply or a number for a text was an internal error, and -o yaml let bidi through."""
     wait = ["wait", name, "--for", "applied", "--timeout", "100ms"]
+    keys = [f"{ROOT}{kind}/config/v1/interface/{name}" for kind in ("linux", "vpp")]
     for arguments in (
-        ["describe", name],
-        ["describe", name, "-o", "yaml"],
+        *(["describe", key] for key in keys),
+        ["describe", keys[0], "-o", "yaml"],
+        ["describe", keys[0], "-o", "wide"],
+        ["get", name, "-o", "wide"],
         ["get", name],
         ["get", name, "-o", "yaml"],
         wait,
