@@ -119,11 +119,11 @@ def file_of_another_user(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(file)], check=True)
 
 
-def put_raw(vppctl: Vppctl, name: str, document: object) -> None:
-    """As somebody else than `vppctl put` would, which knows of no `--allow-dir`."""
-    file = vppctl.folder / "raw.json"
-    file.write_text(json.dumps(document))
-    vppctl("put", "--raw", f"/vnf-agent/vpp1/linux/config/v1/interface/{name}", str(file))
+def put(vppctl: Vppctl, *documents: object) -> None:
+    """With namespace files where the agent's `--allow-dir` has them."""
+    file = vppctl.folder / "some.json"
+    file.write_text(json.dumps({"interface": documents}))
+    vppctl("put", "--allow-dir", str(vppctl.folder), str(file))
 
 
 @pytest.mark.parametrize("capability", [None, *NEEDED])
@@ -137,8 +137,8 @@ def test_each_is_needed(vppctl: Vppctl, tmp_path: Path, capability: str | None) 
         # One that stays ends without it, and needs it for nothing else.
         command.append("--once")
     with process_of_another_user() as pid, file_of_another_user(tmp_path / "theirs") as file:
-        put_raw(vppctl, "a", veth("a", "b", {"type": 0, "pid": pid}))
-        put_raw(vppctl, "b", veth("b", "a", {"type": 3, "filepath": str(file)}))
+        both = veth("a", "b", {"type": 0, "pid": pid}), veth("b", "a", {"type": 3, "filepath": str(file)})
+        put(vppctl, *both)
         result = subprocess.run(
             without(capability, *command) if capability else command,
             env=vppctl.environment,
@@ -160,7 +160,7 @@ def test_a_process_of_another_user_whose_namespace_has_no_ipv6(vppctl: Vppctl) -
 def test_a_namespace_file_in_a_folder_of_another_user(vppctl: Vppctl, tmp_path: Path) -> None:
     with file_of_another_user(tmp_path / "theirs") as file, Agent(vppctl, "--allow-dir", str(tmp_path)):
         vppctl.put(veth("b", "a", "two"))
-        put_raw(vppctl, "a", veth("a", "b", {"type": 3, "filepath": str(file)}, ip_addresses=["10.0.0.1/24"]))
+        put(vppctl, veth("a", "b", {"type": 3, "filepath": str(file)}, ip_addresses=["10.0.0.1/24"]))
         vppctl.wait_state("a", "APPLIED")
         assert addresses("one", "a") == {"10.0.0.1/24"}
         ip("netns", "del", "two")

@@ -29,8 +29,9 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     from vppctl.cli.entries import find_one, stored
     from vppctl.cli.graph import Ties, chain
     from vppctl.cli.observe import by_key, join
-    from vppctl.cli.render import print_status, without_secrets
+    from vppctl.cli.render import print_status
     from vppctl.model.keys import ROOT
+    from vppctl.model.text import without_secrets
 
     settings = Settings(options)
     store = settings.open_store()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from vppctl.errors import InvalidInputError
 from vppctl.model.document import Decoded, InvalidDocument, decode, documents, encode, guess_kind
 from vppctl.model.interface import Interface, VppInterface
 from vppctl.model.keys import ConfigKey, Kind
 from vppctl.model.problem import Problem
-from vppctl.model.text import MAX_DOCUMENT, MAX_FILE
+from vppctl.model.text import MAX_DOCUMENT, MAX_FILE, without_secrets
 
 
 class Item(NamedTuple):
@@ -97,23 +97,13 @@ def check(document: object, kind: Kind, name: str | None = None, allowed_dirs: S
     decoded = decode(document, kind=kind, name=name, allowed_dirs=allowed_dirs)
     if not decoded.problems:
         return decoded
-    from vppctl.cli.render import without_secrets
     from vppctl.model.schema import explain
 
-    # Again, as messages repeat values, and a secret in the wrong place is one.
+    # Its messages repeat values, and a secret in the wrong place is one.
     hidden = without_secrets(document)
-    decoded = decode(_with_its_secret(hidden, document), kind=kind, name=name, allowed_dirs=allowed_dirs)
     named = [problem.path for problem in decoded.problems]
     more = [p for p in explain(hidden, kind) if p.path and not any(n.startswith(p.path) for n in _spelled(named))]
     return Decoded(None, (*decoded.problems, *more), decoded.warnings)
-
-
-def _with_its_secret(hidden: Any, document: object) -> Any:
-    """The one secret that is where it belongs, and that messages tell about without repeating it."""
-    section = document.get("memif") if isinstance(document, dict) else None
-    if not isinstance(section, dict) or "secret" not in section:
-        return hidden
-    return {**hidden, "memif": {**hidden["memif"], "secret": section["secret"]}}
 
 
 def _spelled(paths: Sequence[str]) -> set[str]:

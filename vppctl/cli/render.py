@@ -64,13 +64,6 @@ def clean(value: object, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
-def without_secrets(value: Any) -> Any:
-    """A stored document for those who have not asked for the document itself."""
-    if isinstance(value, dict):
-        return {k: "********" if k == "secret" and v else without_secrets(v) for k, v in value.items()}
-    return [without_secrets(member) for member in value] if isinstance(value, list) else value
-
-
 def print_objects(value: Any, output: str) -> None:
     """A value as JSON or YAML on standard output."""
     if output == "yaml":

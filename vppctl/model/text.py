@@ -28,15 +28,15 @@ class InvalidDocument(ValueError):
 
 def shown(value: object) -> str:
     """A value as a message repeats it: quoted, on one line, cut."""
-    text = repr(value) if isinstance(value, str) else json.dumps(_without_secrets(value))
+    text = repr(value) if isinstance(value, str) else json.dumps(without_secrets(value))
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}...{text[-1]}"
 
 
-def _without_secrets(value: object) -> object:
-    """A secret in the wrong place is one all the same."""
+def without_secrets(value: Any) -> Any:
+    """A document for those who have not asked for the document itself; a secret in the wrong place is one, too."""
     if isinstance(value, dict):
-        return {key: "********" if key == "secret" else _without_secrets(member) for key, member in value.items()}
-    return [_without_secrets(member) for member in value] if isinstance(value, list) else value
+        return {k: "********" if k == "secret" and v else without_secrets(v) for k, v in value.items()}
+    return [without_secrets(member) for member in value] if isinstance(value, list) else value
 
 
 def parse(data: bytes, limit: int = MAX_FILE) -> Any:
