@@ -95,12 +95,12 @@ def _items(arguments: Sequence[str], label: str, allowed_dirs: Sequence[str]) ->
 
 def _put_raw(settings: Settings, arguments: Sequence[str], seconds: float | None, *, dry_run: bool) -> None:
     from vppctl.cli.documents import read
-    from vppctl.cli.entries import interface_key, is_text
+    from vppctl.cli.entries import interface_key
     from vppctl.cli.render import clean
     from vppctl.store.base import Put
 
-    if len(arguments) != 2 or not arguments[0].startswith("/") or not is_text(arguments[0]):
-        raise UsageError("put --raw takes KEY and FILE; KEY starts with a slash and is UTF-8")
+    if len(arguments) != 2 or not arguments[0].startswith("/"):
+        raise UsageError("put --raw takes KEY and FILE; KEY starts with a slash")
     awaited = [] if seconds is None else [interface_key(arguments[0], "leave out --wait")]
     key, value = arguments[0], read(arguments[1])
     if dry_run:
@@ -230,13 +230,12 @@ def dump_command(options: dict[str, Any], prefix: str | None) -> None:
     Example:
       vppctl dump /vnf-agent/vpp1/linux/config/
     """
-    from vppctl.cli.entries import is_text
     from vppctl.cli.render import clean
     from vppctl.model.keys import ROOT
 
     store = Settings(options).open_store()
     try:
-        entries = store.list(prefix or ROOT).entries if is_text(prefix or "") else ()
+        entries = store.list(prefix or ROOT).entries
     finally:
         store.close()
     for entry in entries:

@@ -71,7 +71,7 @@ def find(store: Store, label: str, arguments: Sequence[str]) -> tuple[list[Entry
     def look(key: str) -> Entry | None:
         if listed is not None and key.startswith(prefixes):
             return listed.get(key)
-        return store.get(key) if is_text(key) else None
+        return store.get(key)
 
     entries: dict[str, Entry] = {}
     missing: list[str] = []
@@ -82,11 +82,6 @@ def find(store: Store, label: str, arguments: Sequence[str]) -> tuple[list[Entry
         if not found:
             missing.append(argument)
     return list(entries.values()), missing
-
-
-def is_text(argument: str) -> bool:
-    """Whether an argument was UTF-8, as every key is; Python hands over other octets as surrogates."""
-    return argument.isascii() or not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def find_one(store: Store, label: str, argument: str) -> tuple[Entry, ConfigKey]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from vppctl.errors import ConflictError, StoreError
 from vppctl.store.base import Changed, Commit, Compacted, Delete, Entry, Guard, Listed, Operation, Progress, Put
 from vppctl.store.settings import StoreSettings
-from vppctl.store.sqlite_rows import advance, bounds, compact, current, end_leases, meta
+from vppctl.store.sqlite_rows import advance, bounds, compact, current, end_leases, is_text, meta
 from vppctl.store.sqlite_watch import SqliteWatch
 
 _SCHEMA = """
@@ -56,6 +56,8 @@ class SqliteStore:
         self._connections.clear()
 
     def get(self, key: str) -> Entry | None:
+        if not is_text(key):
+            return None
         with self._errors(), self.transaction() as connection:
             row = connection.execute(
                 "SELECT value, revision FROM kv WHERE key = ? ORDER BY revision DESC LIMIT 1", (key,)
@@ -70,6 +72,8 @@ class SqliteStore:
             if revision > newest:
                 raise StoreError(f"{self.description}: revision {revision} is in the future; the newest is {newest}")
             at = revision or newest
+            if not is_text(prefix):
+                return Listed(at, ())
             rows = connection.execute(
                 f"SELECT key, {'x' if keys_only else 'value'}, r FROM ("  # noqa: S608 - no outside text
                 " SELECT key, value, max(revision) AS r, x'' AS x FROM kv"

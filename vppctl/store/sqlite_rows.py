@@ -12,6 +12,11 @@ COMPACT_EVERY = 1_000
 FIRST, ALL = "", "\U0010ffff"
 
 
+def is_text(key: str) -> bool:
+    """Whether a key is UTF-8, as all of this store are; other octets are surrogates."""
+    return key.isascii() or not any("\ud800" <= character <= "\udfff" for character in key)
+
+
 def bounds(prefix: str) -> tuple[str, str]:
     """The first key with this prefix, and a key behind the last."""
     return (prefix, prefix + ALL) if prefix else (FIRST, ALL)
