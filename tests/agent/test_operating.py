@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,24 @@ def test_history_begins_with_the_agent(vppctl: Vppctl) -> None:
         vppctl.wait_state("a", "APPLIED")
         (entry,) = vppctl.state("a")["history"]
         assert (entry["operations"], entry["result"]) == ([], "APPLIED")
+
+
+def test_a_log_goes_on_when_there_is_room_again(vppctl: Vppctl, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True)
+    try:
+        filler = disk / "filler"
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(bytes(1 << 20))
+        agent = Agent(vppctl)
+        agent.log = disk / "agent.log"
+        with agent:
+            wait_until(lambda: vppctl.run("agent", "health").returncode == 0, "a healthy agent")
+            assert agent.log.read_text() == ""
+            filler.unlink()
+            assert agent.process is not None
+            agent.process.send_signal(signal.SIGUSR1)
+            wait_until(lambda: "log level is debug now" in agent.log.read_text(), "the log to go on")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -20,13 +20,14 @@ READER_GONE = 141
 
 
 class _Lossy(io.FileIO):
-    """An open descriptor; from the first error on, what is written is lost."""
+    """An open descriptor. What it does not take is lost; of data also what follows, which would have a hole."""
 
     lost: OSError | None = None
 
     def write(self, data: ReadableBuffer) -> int:
         """Write, or lose all of it."""
-        if self.lost is None:
+        # An agent's log goes on when there is room on the disk again.
+        if self.lost is None or self.fileno() == 2:
             try:
                 return super().write(data)
             except OSError as error:
