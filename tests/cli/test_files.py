@@ -58,6 +58,16 @@ def test_one_more_folder_for_namespace_files(vppctl: Vppctl, command: list[str])
         assert (same.returncode, same.stdout) == (0, "0 to create, 0 to update, 0 to delete, 1 unchanged\n")
 
 
+def test_one_more_folder_is_a_whole_path(vppctl: Vppctl) -> None:
+    """Once, a relative one matched nothing, in silence."""
+    file = write(vppctl, veth("a", "b", {"type": 3, "filepath": "/srv/netns/a"}))
+    refused = vppctl.run("validate", "--allow-dir", "srv/netns", file)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--allow-dir 'srv/netns' is no whole path" in refused.stderr
+    for folder in ("/srv/netns/", "/srv//./netns"):
+        assert vppctl.run("validate", "--allow-dir", folder, file).returncode == 0
+
+
 def test_an_edit_takes_one_more_folder(vppctl: Vppctl) -> None:
     vppctl.put(veth("a", "b"))
     write(vppctl, veth("a", "b", {"type": 3, "filepath": "/srv/netns/a"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,17 @@ class Given(click.types.StringParamType):
         return super().convert(value, param, ctx)
 
 
+class GivenFolder(Given):
+    """A whole path: what is configured is compared with it as it stands."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it is, normal. Raises UsageError."""
+        path = super().convert(value, param, ctx)
+        if not path.startswith("/"):
+            raise UsageError(f"--allow-dir {path!r} is no whole path; write one that starts with a slash")
+        return posixpath.normpath(path)
+
+
 GIVEN = Given()
 
 wait_option = click.option("--wait", is_flag=True, help="Wait until the agent has done it and read it back.")
@@ -30,7 +42,7 @@ allow_dir_option = click.option(
     "allowed_dirs",
     metavar="DIR",
     multiple=True,
-    type=GIVEN,
+    type=GivenFolder(),
     shell_complete=complete_folders,
     help="One more folder for namespace files; as the agent's.",
 )
