@@ -38,6 +38,8 @@ class Places:
             process.wait()
         for path in NETNS.iterdir():
             subprocess.run(["ip", "netns", "del", path.name], capture_output=True, check=False)
+            # Where two have made the same one at the same time there are two mounts.
+            subprocess.run(["umount", "-A", str(path)], capture_output=True, check=False)
             path.unlink(missing_ok=True)
         for link in self.strangers.values():
             if link.space == identity(OWN):

@@ -61,6 +61,9 @@ def test_many_made_at_once_by_many_are_each_made_once() -> None:
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [process.wait(30) for process in running] == [0, 0, 0]
     assert len({identity(named(f"n{n}")) for n in range(20)}) == 20
+    # Each of what they made is the same for all of them, and goes by one `ip netns del`.
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    assert [mounts.count(f"/run/netns/n{n}") for n in range(20)] == [1] * 20
 
 
 def test_what_is_no_namespace_is_not_taken_for_one(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from pathlib import Path
 
 from vppctl.linux import syscalls
@@ -16,6 +17,8 @@ from vppctl.reconcile.state import NetnsId, Unavailable
 
 RUN_NETNS = "/run/netns"
 """Where iproute2 keeps named namespaces."""
+MAKING = 0.5
+"""Seconds that somebody else may take between making the file of a namespace and mounting on it."""
 
 
 def create_named(name: str) -> None:
@@ -25,13 +28,18 @@ def create_named(name: str) -> None:
         # For everybody's `ip netns`, as iproute2 makes it, whatever the umask.
         os.chmod(RUN_NETNS, 0o755)  # noqa: S103
     _share(RUN_NETNS)
-    existing = open_beneath(RUN_NETNS, name, name)
-    if isinstance(existing, Netns):
-        existing.close()
+    if _is_there(name):
         return
     path = f"{RUN_NETNS}/{name}".encode()
-    with contextlib.suppress(FileExistsError):
+    try:
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+    except FileExistsError:
+        # What `ip netns add` leaves when it is interrupted. Or it is about to mount on it: with a second mount there
+        # would be two namespaces of this name, and `ip netns del` would fail.
+        while 0 <= time.time() - os.lstat(path).st_mtime < MAKING:
+            if _is_there(name):
+                return
+            time.sleep(MAKING / 100)
     # The mount goes onto this very file, wherever a link of that name may lead by then.
     target = look(RUN_NETNS, name)
     failure: list[OSError] = []
@@ -53,6 +61,14 @@ def create_named(name: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(path)
         raise failure[0]
+
+
+def _is_there(name: str) -> bool:
+    found = open_beneath(RUN_NETNS, name, name)
+    if isinstance(found, Netns):
+        found.close()
+        return True
+    return False
 
 
 def _share(folder: str) -> None:
