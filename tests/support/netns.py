@@ -31,12 +31,16 @@ def isolate() -> None:
     Names of namespaces, locks of agents and the embedded store are of this run alone, too. Processes, because an agent
     looks for what an earlier run of its label has left in the namespaces of all that it sees.
     """
-    os.environ["VPPCTL_TEST_HOME"] = os.readlink("/proc/self/ns/net")
     _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID))
     _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
     _go_on_inside()
     _check(_libc.mount(b"proc", b"/proc", b"proc", 0, None))
-    for folder, mode in (("/run/netns", "0755"), ("/run/vppctl", "0700"), ("/var/lib/vppctl", "0700")):
+    for folder, mode in (
+        ("/run/netns", "0755"),
+        ("/run/vpp", "0755"),
+        ("/run/vppctl", "0700"),
+        ("/var/lib/vppctl", "0700"),
+    ):
         Path(folder).mkdir(mode=int(mode, 8), parents=True, exist_ok=True)
         _check(_libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, f"mode={mode}".encode()))
     ip("link", "set", "lo", "up")

@@ -1,4 +1,4 @@
-"""VPP for tests: a stand-in at the edge of vpp_papi, and a real one when VPPCTL_TEST_VPP names its API socket.
+"""VPP for tests: a stand-in at the edge of vpp_papi, and a real one when VPPCTL_TEST_VPP names its program.
 
 The stand-in answers as VPP 24.10 does to the calls that are made, and to no others. It exists because a real VPP is not
 to be had from Debian; every test that uses it runs against the real one, too, where there is one.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import struct
-import time
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from tests.support.netns import wait_until
 from vppctl.vpp import Vpp, VppAwayError
 
 
@@ -190,32 +191,50 @@ class StandInControl:
         self.vpp.hanging = hanging
 
 
+STARTUP = """
+unix {{ nodaemon nobanner runtime-dir {folder} cli-listen {folder}/cli.sock }}
+socksvr {{ socket-name {folder}/api.sock }}
+statseg {{ socket-name {folder}/stats.sock }}
+api-segment {{ prefix vppctl-test }}
+memory {{ main-heap-size 256M main-heap-page-size 4k }}
+buffers {{ buffers-per-numa 4096 page-size 4k }}
+plugins {{ plugin default {{ disable }} plugin af_packet_plugin.so {{ enable }} plugin memif_plugin.so {{ enable }} }}
+"""
+
+
 class RealControl:
-    """The same for a real VPP, which somebody has to start again when it is killed."""
+    """The same for a real VPP, started in the namespaces of the thread that makes it."""
 
     real = True
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, program: str, folder: Path) -> None:
+        self.path = str(folder / "api.sock")
+        self._log, self._configuration = folder / "vpp.log", folder / "startup.conf"
+        self._configuration.write_text(STARTUP.format(folder=folder))
+        self._command = [program, "-c", str(self._configuration)]
+        self.start()
 
-    def pid(self) -> int:
-        """The process that listens at the socket (SO_PEERCRED, unix(7))."""
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(self.path)
-            found: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-            return found
+    def start(self) -> None:
+        """Until it answers."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        wait_until(self._answers, "VPP to answer", 60)
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self._log.read_text()[-2000:]
+        try:
+            Vpp(self.path, lambda: None).close()
+        except (VppAwayError, OSError):
+            return False
+        return True
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
     def restart(self) -> None:
-        os.kill(self.pid(), signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                Vpp(self.path, lambda: None).close()
-            except (VppAwayError, OSError):
-                assert time.monotonic() < deadline, "nobody has started VPP again"
-                time.sleep(0.1)
-            else:
-                return
+        self.stop()
+        self.start()
 
     def hang(self, hanging: bool) -> None:
-        os.kill(self.pid(), signal.SIGSTOP if hanging else signal.SIGCONT)
+        self.process.send_signal(signal.SIGSTOP if hanging else signal.SIGCONT)

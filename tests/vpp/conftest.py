@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import socket
 import sys
@@ -13,16 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.netns import ip, wait_until
+from tests.support.netns import wait_until
 from tests.support.vpp import RealControl, StandIn, StandInControl, modules
 from vppctl.agent.vpp_worker import VppNews, VppWorker
 from vppctl.model.interface import VppInterface
 from vppctl.reconcile.state import Reason, State
-from vppctl.reconcile.vpp import DeleteInVpp, VppCondition, VppConfigured, VppLink
+from vppctl.reconcile.vpp import VppCondition, VppConfigured, VppLink
 from vppctl.vpp import Vpp
 
-SOCKET = os.environ.get("VPPCTL_TEST_VPP", "")
-CLONE_NEWNET = 0x40000000
+PROGRAM = os.environ.get("VPPCTL_TEST_VPP", "")
 
 
 class Bench:
@@ -100,25 +98,12 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
             listener.shutdown(socket.SHUT_RDWR)
             answering.join()
         return
-    if not SOCKET:
-        pytest.skip("needs a real VPP: VPPCTL_TEST_VPP names its API socket")
-    control = RealControl(SOCKET)
-    space = f"/proc/{control.pid()}/ns/net"
-    if os.readlink(space) == os.environ["VPPCTL_TEST_HOME"]:
-        pytest.skip("needs a real VPP in a network namespace of its own")
-    # AF_PACKET interfaces are attached to links of VPP's own namespace: the test goes there.
-    fd = os.open(space, os.O_RDONLY)
-    assert ctypes.CDLL(None).setns(fd, CLONE_NEWNET) == 0
-    os.close(fd)
-    found = Bench(SOCKET, control)
-    yield found
-    found.stop()
-    cleaner = Vpp(SOCKET, lambda: None)
-    for link in cleaner.observe():
-        cleaner.execute(DeleteInVpp("", link))
-    cleaner.close()
-    for name in ("h", "h2"):
-        try:
-            ip("link", "del", "dev", name)
-        except AssertionError:
-            continue
+    if not PROGRAM:
+        pytest.skip("needs a real VPP: VPPCTL_TEST_VPP names its program")
+    control = RealControl(PROGRAM, tmp_path)
+    try:
+        found = Bench(control.path, control)
+        yield found
+        found.stop()
+    finally:
+        control.stop()
