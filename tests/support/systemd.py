@@ -23,11 +23,11 @@ shift
 mount -t tmpfs tmpfs "$(dirname "$root")"
 mkdir "$root" "$root/../up" "$root/../work"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$root/../up,workdir=$root/../work" "$root"
-for folder in "$@"; do mkdir -p "$root$folder"; mount --bind "$folder" "$root$folder"; done
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 for folder in run tmp dev; do mount -t tmpfs tmpfs "$root/$folder"; done
+for folder in "$@"; do mkdir -p "$root$folder"; mount --bind "$folder" "$root$folder"; done
 for name in null zero full random urandom tty; do
   : > "$root/dev/$name"
   mount --bind "/dev/$name" "$root/dev/$name"
