@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,8 @@ from tests.support import netns
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A job in the background of a script ignores it, and so would all that the tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.geteuid() == 0 and not config.option.collectonly:
         netns.isolate()
     for name in list(os.environ):
