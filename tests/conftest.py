@@ -15,7 +15,10 @@ from tests.support import netns
 def pytest_configure(config: pytest.Config) -> None:
     # A job in the background of a script ignores it, and so would all that the tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if os.geteuid() == 0 and not config.option.collectonly:
+    # In a parallel run each worker was started in namespaces of its own (tests/support/worker.py); the first process
+    # runs no tests.
+    parallel = hasattr(config, "workerinput") or config.getoption("dist", "no") != "no"
+    if os.geteuid() == 0 and not config.option.collectonly and not parallel:
         netns.isolate()
     for name in list(os.environ):
         # Nothing of the caller's own set-up reaches a test.
@@ -33,6 +36,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs the program etcd (Debian: etcd-server)"))
         if item.get_closest_marker("docker") and not (shutil.which("dockerd") and shutil.which("busybox")):
             item.add_marker(pytest.mark.skip(reason="needs dockerd and busybox (Debian: docker.io, busybox-static)"))
+        for marker in ("docker", "machine"):
+            if item.get_closest_marker(marker):
+                # One worker has them all: one engine is started, and nobody else meets the limit that is reached.
+                item.add_marker(pytest.mark.xdist_group(marker))
 
 
 @pytest.fixture(autouse=True)
