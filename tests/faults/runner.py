@@ -130,19 +130,23 @@ def wrap_netlink(control: Control) -> None:
     from vppctl.linux.rtnl import Answer, Rtnl
 
     names = {number: name for name, number in vars(wire).items() if name.startswith("RTM_")}
-    batch, dump, once = Rtnl.batch, Rtnl.dump, Rtnl._dump
+    dump, once = Rtnl.dump, Rtnl._dump
 
-    def cut_batch(self: Rtnl, messages: Sequence[bytes]) -> list[Answer]:
-        for number, message in enumerate(messages):
-            kind = names[wire.HEADER.unpack_from(message)[1]]
-            points = ("netlink",) if "_GET" in kind else ("netlink", "write")
-            verdict = control.reached(points)
-            if verdict is not None:
-                sent = messages[: number + verdict]
-                if sent:
-                    batch(self, sent)
-                control.die(f"{'after' if verdict else 'before'} {kind}")
-        return batch(self, messages)
+    def cut(batch: Callable[[Rtnl, Sequence[bytes]], list[Answer]]) -> Callable[[Rtnl, Sequence[bytes]], list[Answer]]:
+        @wraps(batch)
+        def cut_batch(self: Rtnl, messages: Sequence[bytes]) -> list[Answer]:
+            for number, message in enumerate(messages):
+                kind = names[wire.HEADER.unpack_from(message)[1]]
+                points = ("netlink",) if "_GET" in kind else ("netlink", "write")
+                verdict = control.reached(points)
+                if verdict is not None:
+                    sent = messages[: number + verdict]
+                    if sent:
+                        batch(self, sent)
+                    control.die(f"{'after' if verdict else 'before'} {kind}")
+            return batch(self, messages)
+
+        return cut_batch
 
     def guarded_dump(self: Rtnl, request: bytes) -> list[tuple[int, bytes]]:
         what = f"dump {names[wire.HEADER.unpack_from(request)[1]]}"
@@ -156,7 +160,9 @@ def wrap_netlink(control: Control) -> None:
             return bodies, True
         return bodies, interrupted
 
-    Rtnl.batch, Rtnl.dump, Rtnl._dump = cut_batch, guarded_dump, interrupted_dump  # type: ignore[method-assign]
+    for name in ("batch", "ask"):
+        setattr(Rtnl, name, cut(getattr(Rtnl, name)))
+    Rtnl.dump, Rtnl._dump = guarded_dump, interrupted_dump  # type: ignore[method-assign]
 
 
 def wrap_namespaces(control: Control) -> None:

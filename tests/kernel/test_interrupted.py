@@ -13,12 +13,15 @@ from vppctl.agent import reconciler as passes
 from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
+from vppctl.linux.counters import read_counters
+from vppctl.linux.marked import observe_marked
 from vppctl.linux.namespaces import open_own
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.observe import observe, observe_marked, read_counters
+from vppctl.linux.observe import observe
 from vppctl.linux.processes import start_of
 from vppctl.linux.rtnl import Rtnl
 from vppctl.microservices import Microservices
+from vppctl.model.interface import DEFAULT_NAMESPACE
 from vppctl.model.keys import Kind
 from vppctl.reconcile.state import Condition, Configured, ObservedState, Reason, State
 
@@ -31,19 +34,20 @@ def test_what_cannot_be_dumped_is_asked_for_one_by_one(monkeypatch: pytest.Monke
         ip("link", "add", "name", f"a{n}", "group", "7", "type", "veth", "peer", "name", f"b{n}")
         ip("addr", "add", f"10.0.{n}.1/24", "dev", f"a{n}")
         ip("addr", "add", f"2001:db8:{n}::1/64", "dev", f"b{n}", "nodad")
-    names = frozenset(f"{side}{n}" for n in range(COUNT) for side in "ab")
+    names = {f"{side}{n}": () for n in range(COUNT) for side in "ab"}
     nsids = NsidTable()
     with open_own() as own:
         spaces = {own.id: own}
         expected = observe(spaces, {own.id: names}, nsids)
-        marked = observe_marked(spaces, 7, "vppctl:", nsids)
-        counters = read_counters(own)
-        assert (len(expected.links), len(marked), len(counters)) == (2 * COUNT, COUNT, 2 * COUNT + 1)
+        indexes = [link.index for link in expected.links.values()]
+        marked = observe_marked([(DEFAULT_NAMESPACE, own)], 7, "vppctl:", nsids)
+        counters = read_counters(own, indexes)
+        assert (len(expected.links), len(marked.links), len(counters)) == (2 * COUNT, COUNT, 2 * COUNT)
         dump = Rtnl._dump
         monkeypatch.setattr(Rtnl, "_dump", lambda self, request: (dump(self, request)[0], True))
         assert observe(spaces, {own.id: names}, nsids) == expected
-        assert observe_marked(spaces, 7, "vppctl:", nsids) == marked
-        assert read_counters(own).keys() == counters.keys()
+        assert observe_marked([(DEFAULT_NAMESPACE, own)], 7, "vppctl:", nsids) == marked
+        assert read_counters(own, indexes).keys() == counters.keys()
 
 
 def test_a_kernel_that_cannot_be_asked_ends_no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +65,8 @@ def test_a_kernel_that_cannot_be_asked_ends_no_agent(monkeypatch: pytest.MonkeyP
         patch.setattr(passes, "observe", refuse)
         failed = reconciler.run(0.0)
     assert {n: (c.state, c.reason) for n, c in failed.items() if isinstance(c, Condition)} == {
-        "a": (State.FAILED, Reason.KERNEL_ERROR),
-        "b": (State.FAILED, Reason.KERNEL_ERROR),
+        "a": (State.FAILED, Reason.RESOURCE_EXHAUSTED),
+        "b": (State.FAILED, Reason.RESOURCE_EXHAUSTED),
         "c": (State.PENDING, Reason.PEER_NOT_CONFIGURED),
     }
     assert "stale" in links()

@@ -125,10 +125,7 @@ def test_all_of_a_host_are_found_each_once() -> None:
     home = identity(of(os.getpid()))
     wait_until(lambda: identity(of(process.pid)) != home, "the process to be in its namespace")
     expected = {identity(named("one")), identity(of(process.pid)), home}
-    found = discover()
-    ids = [netns.id for netns in found]
-    for netns in found:
-        netns.close()
+    ids = [netns.id for _, netns in discover()]
     process.kill()
     process.wait()
     assert len(ids) == len(set(ids))

@@ -150,8 +150,8 @@ def test_a_configured_address_that_would_expire(reconciler: Reconciler) -> None:
 
 def test_a_kernel_that_does_not_tell_its_own_addresses(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux before 5.18: the link-local address, which nobody configured, is not taken away."""
-    monkeypatch.setattr(observe, "_TELLS_ORIGIN", False)
-    monkeypatch.setattr(observe, "_KERNEL_LL", b"never told")
+    monkeypatch.setattr(observe, "_tells_origin", lambda: False)
+    monkeypatch.setattr(wire, "IFA_PROTO", 200)
     put(reconciler, veth("a", "b", "x"), veth("b", "a"))
     reconciler.run(0.0)
     ip("-n", "x", "addr", "add", "2001:db8::9/64", "dev", "a", "nodad")

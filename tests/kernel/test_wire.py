@@ -73,7 +73,7 @@ def test_links_are_read_as_ip_reads_them() -> None:
     ip("addr", "add", "10.0.0.1/24", "dev", "a")
     ip("addr", "add", "2001:db8::1/64", "dev", "a")
     with open_own() as own:
-        observed = observe({own.id: own}, {own.id: None}, NsidTable())
+        observed = observe({own.id: own}, {own.id: dict.fromkeys(links(), ())}, NsidTable())
         for name, seen in links().items():
             link = observed.links[own.id, name]
             assert (link.index, link.mac, link.mtu) == (seen["ifindex"], seen["address"], seen["mtu"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.support.simkernel import SimulatedKernel, netns
 from vppctl.model.interface import Interface, NamespaceRef, NamespaceType
 from vppctl.model.problem import Problem
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.plan import Plan, Policy, plan
-from vppctl.reconcile.state import Configured, Invalid, Link, Reason, Resolution, Unavailable
+from vppctl.reconcile.state import Configured, Invalid, Link, NetnsId, Reason, Resolution, Unavailable
 
 NS1, NS2 = (NamespaceRef(NamespaceType.NAMED_NS, name=name) for name in ("ns1", "ns2"))
 A = Interface("a", "b", enabled=True, mtu=1500, ip_addresses=("192.168.22.1/24", "2001:db8::1/64"), namespace=NS1)
@@ -42,7 +44,9 @@ class Setup:
 
     def plan(self, policy: Policy | None = None) -> Plan:
         extra = {self.desired.pair_of(self.desired.owner(k)) for k in self.kernel.links.values() if self.ours(k)}
-        return plan(self.desired, self.kernel.observe(), self.desired.all_pairs() | extra, policy)
+        spaces = frozenset(space for space in self.spaces.values() if isinstance(space, NetnsId))
+        observed = replace(self.kernel.observe(), reached=spaces)
+        return plan(self.desired, observed, self.desired.all_pairs() | extra, policy)
 
     def ours(self, link: Link) -> bool:
         return self.desired.marks.owns(link)

@@ -58,11 +58,10 @@ def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
     reconciler.desired.serve(host_names(in_vpp))
     _wait_for_docker(microservices, reconciler)
     try:
-        observed, plan = reconciler.survey()
+        drift = {found for seen in reconciler.survey() for found in kernel_drift(reconciler.desired, *seen)}
     except OSError as error:
         raise VppctlError(f"the kernel cannot be asked: {error.strerror or error}") from None
-    drift = list(kernel_drift(reconciler.desired, observed, plan))
-    return sorted(drift + (_in_vpp(settings, in_vpp) if in_vpp else []))
+    return sorted(drift.union(_in_vpp(settings, in_vpp) if in_vpp else ()))
 
 
 def _wait_for_docker(microservices: Microservices, reconciler: Reconciler) -> None:

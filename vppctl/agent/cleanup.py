@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from vppctl.agent.lock import AgentLock
 from vppctl.errors import VppctlError
 from vppctl.linux.executor import Executor
+from vppctl.linux.marked import Marked, observe_marked
 from vppctl.linux.named import discover
+from vppctl.linux.namespaces import Netns, raise_file_limit, spaces_at_once
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.observe import observe_marked
 from vppctl.linux.privileges import TO_CHANGE, require
+from vppctl.linux.resolve import resolve
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import DeleteLinks, Doomed, Operation
 from vppctl.reconcile.state import Link, NetnsId
@@ -35,24 +37,41 @@ def cleanup(label: str, vpp_socket: str | None, *, dry_run: bool) -> Iterator[st
 
 
 def _links(label: str, *, dry_run: bool) -> Iterator[str]:
+    raise_file_limit()
     marks, nsids = Marks(label), NsidTable()
-    with ExitStack() as stack:
-        spaces = {netns.id: stack.enter_context(netns) for netns in discover()}
-        found = [link for link in observe_marked(spaces, marks.group, marks.prefix, nsids) if marks.owns(link)]
-        doomed: dict[NetnsId, list[Link]] = {}
-        for link in found:
-            doomed.setdefault(link.netns, []).append(link)
+    removed: set[tuple[NetnsId, int]] = set()
+    while True:
+        marked = observe_marked(discover(), marks.group, marks.prefix, nsids)
+        found = [k for k in marked.links if marks.owns(k) and (k.netns, k.index) not in removed]
         if not dry_run:
-            # The second end of a pair is gone with the first, which counts as removed.
-            operations: list[Operation] = [
-                DeleteLinks(netns, tuple(Doomed(link.index, link.name) for link in links))
-                for netns, links in doomed.items()
-            ]
-            for outcome in Executor(nsids).execute(operations, spaces):
+            _remove(found, marked, Executor(nsids))
+        for link in found:
+            yield f"{link.name} in namespace {marked.places[link.netns].description}"
+        removed.update((link.netns, link.index) for link in found)
+        if dry_run or not found:
+            break
+    for description, error in marked.unseen.items():
+        log.warning("namespace %s cannot be searched for links: %s", description, error.strerror or error)
+
+
+def _remove(links: Sequence[Link], marked: Marked, executor: Executor) -> None:
+    """Remove these links; the second end of a pair is gone with the first, which counts as removed."""
+    doomed: dict[NetnsId, list[Doomed]] = {}
+    for link in links:
+        doomed.setdefault(link.netns, []).append(Doomed(link.index, link.name))
+    operations: list[Operation] = [DeleteLinks(netns, tuple(there)) for netns, there in doomed.items()]
+    room = spaces_at_once()
+    for start in range(0, len(operations), room):
+        part = operations[start : start + room]
+        with ExitStack() as stack:
+            spaces: dict[NetnsId, Netns] = {}
+            for netns in list(doomed)[start : start + room]:
+                space = resolve(marked.places[netns].reference, create=False)
+                if isinstance(space, Netns) and stack.enter_context(space).id == netns:
+                    spaces[netns] = space
+            for outcome in executor.execute(part, spaces):
                 if outcome.failure:
                     raise VppctlError(outcome.failure.message)
-        for link in found:
-            yield f"{link.name} in namespace {spaces[link.netns].description}"
 
 
 def _vpp(label: str, path: str | None, *, dry_run: bool) -> Iterator[str]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from vppctl.agent.resolver import Resolver
+from vppctl.linux.counters import read_counters
 from vppctl.linux.namespaces import Netns
-from vppctl.linux.observe import read_counters
 from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.state import NetnsId, Statistics
 
@@ -56,8 +56,8 @@ class CounterReader:
                 if isinstance(space, Netns):
                     with space:
                         if own := names.pop(space.id, None):
-                            counters = read_counters(space)
-                            found.update((own[index], counters[index]) for index in own.keys() & counters.keys())
+                            counters = read_counters(space, own)
+                            found.update((own[index], value) for index, value in counters.items())
         except OSError as error:
             log.warning("counters cannot be read: %s", error.strerror)
         finally:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.state import Link, NetnsId, ObservedState
 
@@ -17,17 +18,29 @@ class Memory:
     """Kernel places and indexes by interface name. A hint about where to look, never about what is there."""
 
     places: dict[str, set[Place]] = field(default_factory=dict)
+    ways: dict[NetnsId, NamespaceRef] = field(default_factory=dict)
+    """The reference that has last led to a namespace. Where it leads now is another question."""
     _names: dict[Key, str] = field(default_factory=dict)
     _keys: dict[str, set[Key]] = field(default_factory=dict)
     _tied: dict[str, set[str]] = field(default_factory=dict)
 
-    def forget(self, names: Iterable[str]) -> None:
-        """These are about to be looked at anew."""
+    def forget(self, names: Iterable[str], unseen: Collection[NetnsId] = ()) -> None:
+        """These were looked at, but for what is in the namespaces that could not be."""
         for name in names:
-            self.places.pop(name, None)
-            self._tied.pop(name, None)
-            for key in self._keys.pop(name, ()):
+            if not unseen:
+                self._tied.pop(name, None)
+            places, keys = self.places.pop(name, ()), self._keys.pop(name, ())
+            for key in keys:
                 self._names.pop(key, None)
+            if unseen:
+                self._keep(name, [p for p in places if p[0] in unseen], [k for k in keys if k[0] in unseen])
+
+    def _keep(self, name: str, places: Iterable[Place], keys: Iterable[Key]) -> None:
+        for place in places:
+            self.places.setdefault(name, set()).add(place)
+        for key in keys:
+            self._names[key] = name
+            self._keys.setdefault(name, set()).add(key)
 
     def note(self, desired: DesiredState, observed: ObservedState) -> set[str]:
         """Remember every link of ours; returns the names they were made for."""
@@ -69,14 +82,16 @@ class Memory:
 
     def leave(self, netns: NetnsId) -> set[str]:
         """The namespace is no more; returns the interfaces that had a link there."""
+        self.ways.pop(netns, None)
         left = {name for key, name in self._names.items() if key[0] == netns}
         for name in left:
-            places = {place for place in self.places.get(name, ()) if place[0] != netns}
-            keys = {key for key in self._keys.get(name, ()) if key[0] != netns}
+            places = [place for place in self.places.get(name, ()) if place[0] != netns]
+            keys = [key for key in self._keys.get(name, ()) if key[0] != netns]
             self.forget([name])
-            if places:
-                self.places[name] = places
-            for key in keys:
-                self._names[key] = name
-                self._keys.setdefault(name, set()).add(key)
+            self._keep(name, places, keys)
         return left
+
+    def forget_ways(self, used: Collection[NetnsId]) -> None:
+        """Keep the ways into these namespaces, and into those with links: the end of others may not have been heard."""
+        kept = {netns for places in self.places.values() for netns, _ in places}.union(used)
+        self.ways = {netns: reference for netns, reference in self.ways.items() if netns in kept}

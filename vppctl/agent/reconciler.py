@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from vppctl.agent.memory import Memory
+from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.executor import Executor
-from vppctl.linux.named import discover
-from vppctl.linux.namespaces import Netns
+from vppctl.linux.namespaces import SHORTAGES, Netns
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.observe import observe, observe_marked
+from vppctl.linux.observe import observe
 from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.backlog import Backlog
 from vppctl.reconcile.desired import DesiredState
@@ -33,6 +32,8 @@ log = logging.getLogger("vppctl.agent")
 ROUNDS = 6
 """Plans made in one pass before what still does not hold is called a failure: namespaces, links, what the kernel
 took away as a side effect (IPv6 addresses on link down), and verification, with some to spare."""
+SEARCH_PAUSE = 5.0
+"""Seconds until a search of all namespaces that could not be made is tried again."""
 
 
 @dataclass(slots=True)
@@ -45,6 +46,8 @@ class _Pass:
     failures: dict[PairId, Failure] = field(default_factory=dict)
     spaces: dict[NetnsId, Netns] = field(default_factory=dict)
     done: dict[PairId, list[str]] = field(default_factory=dict)
+    blind: set[PairId] = field(default_factory=set)
+    """Those of `failures` of which nothing is known: a namespace of theirs could not be looked at."""
 
 
 class Reconciler:
@@ -62,8 +65,9 @@ class Reconciler:
     ) -> None:
         self.desired = DesiredState(Marks(label), nsids.own)
         self.backlog = Backlog()
-        self.memory = Memory()
         self.resolver = resolver
+        self.places = Places(self.desired, resolver, nsids)
+        self.memory = self.places.memory
         self._adopt = adopt
         self.nsids = nsids
         self.executor = Executor(nsids)
@@ -73,8 +77,10 @@ class Reconciler:
         """Operations carried out so far: how many are `ok`, how many `failed`."""
         self._on_progress, self._on_look = on_progress, on_look
         self.started = False
-        """Whether everything was looked at once."""
-        self._sweep = True
+        """Whether everything that can be looked at was looked at once."""
+        self._first: set[PairId] | None = None
+        """Pairs of the start that were not looked at yet."""
+        self._sweep, self._sweep_at = True, 0.0
 
     def sweep(self) -> None:
         """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
@@ -90,56 +96,61 @@ class Reconciler:
 
     def refresh_namespaces(self, references: Iterable[NamespaceRef] | None = None) -> None:
         """Look where these references (None: all) lead to now; pairs whose namespace is another one are enqueued."""
-        for reference in self.desired.references() if references is None else references:
-            try:
-                found = self.resolver.open(reference)
-            except OSError as error:
-                # Nothing is known of where it leads; the passes and the audit ask again.
-                log.warning("namespace %s cannot be looked for: %s", reference, error.strerror or error)
-                continue
-            if isinstance(found, Netns):
-                with found:
-                    self.backlog.add(self.desired.resolve(reference, found.id))
-            else:
-                self.backlog.add(self.desired.resolve(reference, found))
+        self.backlog.add(self.places.refresh(references))
 
     def run(self, now: float) -> dict[str, Condition | None]:
         """Do all that is due at `now`; returns the news by interface name, None for one that is no more."""
         scope = self.backlog.due(now)
         self.done = {}
+        if self._first is None:
+            self._first = self.desired.all_pairs()
         if not self.started:
-            scope |= self.desired.all_pairs()
-        elif not scope and not self._sweep:
-            return {}
-        work = _Pass(scope, Policy(start=not self.started, adopt=self._adopt))
-        with ExitStack() as stack:
-            try:
-                if self._sweep:
-                    self._find_orphans(stack, work)
-                self._rounds(stack, work)
-                self.started, self._sweep = True, False
-            except OSError as error:
-                self._give_up(error, work)
-        self.done = work.done
-        return self._conclude(work, now)
+            scope |= self._first
+        if self._sweep and now >= self._sweep_at:
+            scope |= self._search(now)
+        news: dict[str, Condition | None] = {}
+        whole, looked_at = True, set[PairId]()
+        for part in self.places.parts(scope):
+            if part <= looked_at:
+                continue
+            self._on_progress()
+            work = _Pass(part - looked_at, Policy(start=bool(self._first), adopt=self._adopt, only=self._first))
+            with ExitStack() as stack:
+                try:
+                    self._rounds(stack, work)
+                except OSError as error:
+                    self._give_up(error, work)
+                    whole = False
+                else:
+                    self._first -= work.scope - work.blind
+            looked_at |= work.scope
+            self.done.update(work.done)
+            news.update(self._conclude(work, now))
+        self.started = self.started or whole
+        return news
 
-    def survey(self) -> tuple[ObservedState, Plan]:
-        """Look at everything and plan, and stop there."""
-        work = _Pass(self.desired.all_pairs(), Policy())
-        with ExitStack() as stack:
-            self._find_orphans(stack, work)
-            observed, scope = self._look(stack, work.scope, work)
-            return observed, plan(self.desired, observed, scope)
+    def survey(self) -> Iterator[tuple[ObservedState, Plan]]:
+        """Look at everything and plan, and stop there; in as many parts as it takes."""
+        scope = self.desired.all_pairs() | self._search(0.0)
+        for part in self.places.parts(scope):
+            work = _Pass(part, Policy())
+            with ExitStack() as stack:
+                observed, pairs = self._look(stack, work.scope, work)
+                result = plan(self.desired, observed, pairs - work.blind)
+                result.conditions.update(work.conditions)
+                yield observed, result
 
-    def _find_orphans(self, stack: ExitStack, work: _Pass) -> None:
-        """What an earlier run of this agent left, or somebody has moved, anywhere on the host comes into the scope."""
-        spaces = {netns.id: stack.enter_context(netns) for netns in discover()}
-        marks = self.desired.marks
-        links = observe_marked(spaces, marks.group, marks.prefix, self.nsids)
-        links = [link for link in links if not self.memory.knows(link)]
-        work.spaces.update((link.netns, spaces[link.netns]) for link in links)
-        self.nsids.assign_many(list(work.spaces.values()))
-        work.scope |= {self.desired.pair_of(n) for n in self.memory.note(self.desired, ObservedState.of(links))}
+    def _search(self, now: float) -> set[PairId]:
+        """The pairs of links of ours that were not known, wherever on the host they are."""
+        try:
+            found = self.places.search()
+        except OSError as error:
+            # What is configured has its places, which are looked at all the same.
+            log.warning("namespaces cannot be searched for links of this label: %s", error.strerror or error)
+            self._sweep_at = now + SEARCH_PAUSE
+            return set()
+        self._sweep = False
+        return found
 
     def _give_up(self, error: OSError, work: _Pass) -> None:
         """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""
@@ -147,13 +158,20 @@ class Reconciler:
         log.warning("%s", text)
         work.conditions.clear()
         for pair in work.scope:
-            work.failures[pair] = Failure(error.errno or 0, text)
-            match judge(self.desired, pair):
-                case Blocked(conditions):
-                    work.conditions.update(conditions)
-                case _:
-                    for name in self.desired.members(pair):
-                        work.conditions[name] = condition(self.desired, name, State.FAILED, Reason.KERNEL_ERROR, text)
+            self._fail(pair, Failure(error.errno or 0, text), work)
+
+    def _fail(self, pair: PairId, failure: Failure, work: _Pass) -> None:
+        """Nothing is known of what the kernel has of this pair, but what its documents say holds all the same."""
+        work.failures[pair] = failure
+        work.blind.add(pair)
+        match judge(self.desired, pair):
+            case Blocked(conditions):
+                work.conditions.update(conditions)
+            case _:
+                for name in self.desired.members(pair):
+                    work.conditions[name] = condition(
+                        self.desired, name, State.FAILED, _reason(failure), failure.message
+                    )
 
     def _rounds(self, stack: ExitStack, work: _Pass) -> None:
         scope = work.scope.copy()
@@ -164,11 +182,10 @@ class Reconciler:
             work.conditions.update(result.conditions)
             work.policy = Policy()
             following = self._execute(result, work)
-            if work.failures:
+            if failed := scope & (work.failures.keys() - work.blind):
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
-                failed = scope & work.failures.keys()
                 observed, seen = self._look(stack, failed, work)
-                work.conditions.update(plan(self.desired, observed, failed).conditions)
+                work.conditions.update(plan(self.desired, observed, failed - work.blind).conditions)
                 # That others have moved is news once, and to be acted on.
                 following |= seen - scope
             scope = following - work.failures.keys()
@@ -186,44 +203,31 @@ class Reconciler:
             names = {name for pair in scope for name in (pair.first, pair.second)}
             # Whether a link is frozen, its other end tells, whatever the two are configured as now.
             names |= self.memory.partners(names)
-            concerned = self._open(stack, names, work)
-            observed = observe(work.spaces, self._wanted(names), self.nsids)
-            self.memory.forget(names)
+            concerned = self.places.open(stack, names, work.spaces)
+            wanted = self.places.wanted(names)
+            observed = observe(work.spaces, wanted, self.nsids)
+            self.memory.forget(names, observed.unseen)
             found = self.memory.note(self.desired, observed)
             wider = scope | (concerned - work.failures.keys()) | {self.desired.pair_of(name) for name in found - names}
             if wider == scope:
+                self._note_unseen(observed, scope, work)
                 return observed, scope
             work.scope |= wider
             scope = wider
 
-    def _open(self, stack: ExitStack, names: Iterable[str], work: _Pass) -> set[PairId]:
-        """Resolve the namespaces of these interfaces; the handles stay open, and pinned, for this pass alone."""
-        concerned: set[PairId] = set()
-        references = {interface.namespace for name in names if (interface := self.desired.interface(name))}
-        for reference in references:
-            found = self.resolver.open(reference)
-            if isinstance(found, Netns):
-                if found.id in work.spaces:
-                    found.close()
-                else:
-                    work.spaces[found.id] = stack.enter_context(found)
-                concerned |= self.desired.resolve(reference, found.id)
-            else:
-                concerned |= self.desired.resolve(reference, found)
-        # Before anything is looked at: from here on the monitor hears what happens there. All of them, for the end of
-        # another one that had the same id may have taken it away since the last look.
-        self.nsids.assign_many(list(work.spaces.values()))
-        return concerned
-
-    def _wanted(self, names: Iterable[str]) -> Mapping[NetnsId, frozenset[str]]:
-        wanted: dict[NetnsId, set[str]] = {}
-        for name in names:
-            for netns, kernel_name in self.memory.places.get(name, ()):
-                wanted.setdefault(netns, set()).add(kernel_name)
-            interface = self.desired.interface(name)
-            if interface and (claim := self.desired.claim(interface)):
-                wanted.setdefault(claim[0], set()).add(claim[1])
-        return {netns: frozenset(kernel_names) for netns, kernel_names in wanted.items()}
+    def _note_unseen(self, observed: ObservedState, scope: Iterable[PairId], work: _Pass) -> None:
+        """A namespace that cannot be asked concerns the pairs that have to do with it, and no others."""
+        if not observed.unseen:
+            return
+        texts: dict[NetnsId, str] = {}
+        for netns, error in observed.unseen.items():
+            where = space.description if (space := work.spaces.get(netns)) else f"net:[{netns.ino}]"
+            texts[netns] = f"namespace {where} cannot be asked: {error.strerror or error}"
+            log.warning("%s", texts[netns])
+        for pair in scope:
+            names = {pair.first, pair.second}
+            for netns in self.places.wanted(names | self.memory.partners(names)).keys() & texts.keys():
+                self._fail(pair, Failure(observed.unseen[netns].errno or 0, texts[netns]), work)
 
     def _execute(self, result: Plan, work: _Pass) -> set[PairId]:
         """Carry out the stages in order; returns the pairs that something was done about."""
@@ -257,7 +261,7 @@ class Reconciler:
                     continue
                 if failure and condition.reason is Reason.NONE:
                     condition = Condition(
-                        name, State.FAILED, Reason.KERNEL_ERROR, failure.message, condition.revision, condition.link
+                        name, State.FAILED, _reason(failure), failure.message, condition.revision, condition.link
                     )
                 news[name] = condition
             if failure or any(c.state is State.FAILED for n in members if (c := news.get(n))):
@@ -269,6 +273,10 @@ class Reconciler:
                 if name not in self.desired.configured and not (failure and name in self.memory.places):
                     news[name] = None
         return news
+
+
+def _reason(failure: Failure) -> Reason:
+    return Reason.RESOURCE_EXHAUSTED if failure.errno in SHORTAGES else Reason.KERNEL_ERROR
 
 
 def _parts(operation: Operation) -> dict[PairId, Operation]:

@@ -6,14 +6,18 @@ moving a link costs an RCU grace period; links are deleted by group, since one b
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import assert_never
 
 from vppctl.linux import wire
 from vppctl.linux.named import create_named
-from vppctl.linux.namespaces import Netns
+from vppctl.linux.namespaces import Netns, descriptors_left
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import set_checksum
 from vppctl.linux.rtnl import Answer, Rtnl
@@ -24,6 +28,7 @@ from vppctl.reconcile.operations import (
     CreateVeth,
     DelAddress,
     DeleteLinks,
+    Doomed,
     End,
     Failure,
     Operation,
@@ -34,7 +39,9 @@ from vppctl.reconcile.operations import (
 from vppctl.reconcile.state import NetnsId
 
 THREADS = 32
-"""Deletes in so many namespaces wait for the kernel's grace periods side by side."""
+"""So many deletes wait for the kernel's grace periods side by side."""
+DESCRIPTORS = 4
+"""That a thread may need at one time, and some to spare: its socket, and two namespaces while it opens that."""
 DOOM_BASE = 0x77000000
 """Groups of links on their way out are 0x77000000 to 0x77ffffff, a fresh one for each delete."""
 
@@ -138,42 +145,80 @@ class Executor:
         spaces: Mapping[NetnsId, Netns],
         failures: dict[int, Failure],
     ) -> None:
-        def work(number: int, operation: DeleteLinks) -> None:
+        works = [
+            work for number, operation in deletes for work in self._delete_links(number, operation, spaces, failures)
+        ]
+        side_by_side(works)
+
+    def _delete_links(
+        self, number: int, operation: DeleteLinks, spaces: Mapping[NetnsId, Netns], failures: dict[int, Failure]
+    ) -> Iterator[Callable[[], None]]:
+        """What is to be done for one operation, in pieces that may run side by side."""
+
+        def attempt(delete: Callable[[], Failure | None]) -> None:
             try:
-                failure = self._delete_links(operation, spaces)
+                failure = delete()
             except OSError as error:
                 failure = failed("delete links", error)
             if failure:
-                failures[number] = failure
+                failures.setdefault(number, failure)
 
-        if len(deletes) <= 1:
-            for number, operation in deletes:
-                work(number, operation)
-            return
-        # Not needed to start, and slow to load.
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(min(THREADS, len(deletes)), "delete") as pool:
-            for future in [pool.submit(work, number, operation) for number, operation in deletes]:
-                future.result()
-
-    def _delete_links(self, operation: DeleteLinks, spaces: Mapping[NetnsId, Netns]) -> Failure | None:
         space = spaces.get(operation.netns)
-        if space is None:
-            nsid = self._nsids.nsid(operation.netns)
-            if nsid is None:
-                return None
-            with Rtnl() as rtnl:
-                # An id that is not in use any more answers EINVAL: the namespace has died, its links with it.
-                answers = rtnl.batch([wire.delete_link(link.index, nsid) for link in operation.links])
-            return _first(operation, answers, (errno.ENODEV, errno.EINVAL))
-        with Rtnl(space) as rtnl:
-            if len(operation.links) == 1:
-                return _first(operation, rtnl.batch([wire.delete_link(operation.links[0].index)]), (errno.ENODEV,))
-            group = DOOM_BASE | int.from_bytes(os.urandom(3), "big")
-            answers = rtnl.batch([wire.set_link(link.index, group=group) for link in operation.links])
-            answers += rtnl.batch([wire.delete_group(group)])
-        return _first(operation, answers, (errno.ENODEV,))
+        if space is not None:
+            yield partial(attempt, partial(_delete_in, space, operation.links))
+        elif (nsid := self._nsids.nsid(operation.netns)) is not None:
+            # Each waits for a grace period of its own: there is no group to be set by id (RTM_SETLINK says ENODEV).
+            size = -(-len(operation.links) // THREADS)
+            for start in range(0, len(operation.links), size):
+                yield partial(attempt, partial(_delete_by_id, nsid, operation.links[start : start + size]))
+
+
+def side_by_side(works: Sequence[Callable[[], None]]) -> None:
+    """Do these in as many threads as there may be, the calling one among them."""
+    waiting = deque(works)
+    broken: list[BaseException] = []
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                one = waiting.popleft()
+                try:
+                    one()
+                except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
+                    broken.append(error)
+
+    threads: list[threading.Thread] = []
+    count = min(THREADS, len(works))
+    if count > 1:
+        count = min(count, descriptors_left() // DESCRIPTORS)
+    with contextlib.suppress(RuntimeError):
+        # That one cannot be started: with fewer it takes longer.
+        for number in range(1, count):
+            threads.append(thread := threading.Thread(target=work, name=f"delete-{number}"))
+            thread.start()
+    work()
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
+    if broken:
+        raise broken[0]
+
+
+def _delete_in(space: Netns, links: Sequence[Doomed]) -> Failure | None:
+    with Rtnl(space) as rtnl:
+        if len(links) == 1:
+            return _first(links, rtnl.batch([wire.delete_link(links[0].index)]), (errno.ENODEV,))
+        group = DOOM_BASE | int.from_bytes(os.urandom(3), "big")
+        answers = rtnl.batch([wire.set_link(link.index, group=group) for link in links])
+        answers += rtnl.batch([wire.delete_group(group)])
+    return _first(links, answers, (errno.ENODEV,))
+
+
+def _delete_by_id(nsid: int, links: Sequence[Doomed]) -> Failure | None:
+    with Rtnl() as rtnl:
+        # An id that is not in use any more answers EINVAL: the namespace has died, its links with it.
+        answers = rtnl.batch([wire.delete_link(link.index, nsid) for link in links])
+    return _first(links, answers, (errno.ENODEV, errno.EINVAL))
 
 
 def _create_namespace(number: int, name: str, failures: dict[int, Failure]) -> None:
@@ -216,13 +261,13 @@ def _looked_up(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> tuple[int
     found = []
     for end in (create.first, create.second):
         with Rtnl(spaces[end.netns]) as rtnl:
-            answer = rtnl.batch([wire.get_link(end.name)])[0]
+            answer = rtnl.ask([wire.get_link(end.name)])[0]
         found += [wire.IFINFO.unpack_from(body)[2] for _, body in answer.bodies if answer.errno == 0]
     return (found[0], found[1]) if len(found) == 2 else None
 
 
-def _first(operation: DeleteLinks, answers: Iterable[Answer], fine: tuple[int, ...]) -> Failure | None:
-    names = [link.name for link in operation.links]
+def _first(links: Sequence[Doomed], answers: Iterable[Answer], fine: tuple[int, ...]) -> Failure | None:
+    names = [link.name for link in links]
     for name, answer in zip([*names, f"{len(names)} links"], answers, strict=False):
         if answer.errno and answer.errno not in fine:
             return refused(f"delete {name!r}", answer)

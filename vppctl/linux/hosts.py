@@ -21,7 +21,7 @@ def find_hosts(names: Iterable[str]) -> dict[str, Host]:
     wanted = list(dict.fromkeys(names))
     found = {}
     with Rtnl() as rtnl:
-        for name, answer in zip(wanted, rtnl.batch([wire.get_link(name) for name in wanted]), strict=True):
+        for name, answer in zip(wanted, rtnl.ask([wire.get_link(name) for name in wanted]), strict=True):
             for _, body in answer.bodies:
                 address = wire.attributes(body, wire.IFINFO.size).get(wire.IFLA_ADDRESS, b"")
                 found[name] = Host(wire.IFINFO.unpack_from(body)[2], address.hex(":"))

@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from vppctl.linux import syscalls
@@ -13,10 +14,13 @@ from vppctl.linux.beneath import look, open_beneath
 from vppctl.linux.namespaces import Netns, open_own
 from vppctl.linux.processes import of_process
 from vppctl.linux.syscalls import CLONE_NEWNET, MS_BIND, MS_REC, MS_SHARED
+from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef, NamespaceType
 from vppctl.reconcile.state import NetnsId, Unavailable
 
 RUN_NETNS = "/run/netns"
 """Where iproute2 keeps named namespaces."""
+DOCKER_NETNS = "/run/docker/netns"
+"""Where Docker keeps the namespaces of containers."""
 MAKING = 0.5
 """Seconds that somebody else may take between making the file of a namespace and mounting on it."""
 
@@ -81,34 +85,37 @@ def _share(folder: str) -> None:
         syscalls.mount("", folder, MS_SHARED | MS_REC)
 
 
-def discover() -> list[Netns]:
-    """Every network namespace of this host that has a name or a process, each once. Raises OSError."""
-    found: dict[NetnsId, Netns] = {}
-    try:
-        _discover(found)
-    except OSError:
-        for netns in found.values():
-            netns.close()
-        raise
-    return list(found.values())
+def discover() -> Iterator[tuple[NamespaceRef, Netns]]:
+    """Every network namespace of this host that has a name or a process, each once, with a reference that leads there.
+
+    Each is closed when the next one is taken: a host may have more of them than this process may have descriptors.
+    Raises OSError.
+    """
+    seen: set[NetnsId] = set()
+    for reference, found in _everywhere():
+        if isinstance(found, Netns):
+            with found:
+                if found.id not in seen:
+                    seen.add(found.id)
+                    yield reference, found
 
 
-def _discover(found: dict[NetnsId, Netns]) -> None:
-    def add(netns: Netns | Unavailable) -> None:
-        if isinstance(netns, Netns) and found.setdefault(netns.id, netns) is not netns:
-            netns.close()
-
-    add(open_own())
-    for folder in (RUN_NETNS, "/run/docker/netns"):
+def _everywhere() -> Iterator[tuple[NamespaceRef, Netns | Unavailable]]:
+    yield DEFAULT_NAMESPACE, open_own()
+    for folder in (RUN_NETNS, DOCKER_NETNS):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             for name in sorted(os.listdir(folder)):
-                add(open_beneath(folder, name, name))
-    seen: set[str] = set()
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+                path = NamespaceRef(NamespaceType.FILE_REF_NS, filepath=f"{folder}/{name}")
+                reference = NamespaceRef(NamespaceType.NAMED_NS, name=name) if folder == RUN_NETNS else path
+                yield reference, open_beneath(folder, name, name)
+    links: set[str] = set()
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
             link = os.readlink(f"/proc/{pid}/ns/net")
         except OSError:
             continue
-        if link not in seen:
-            seen.add(link)
-            add(of_process(int(pid), f"pid:{pid}"))
+        if link not in links:
+            found = of_process(pid, f"pid:{pid}")
+            if isinstance(found, Netns):
+                links.add(link)
+            yield NamespaceRef(NamespaceType.PID_REF_NS, pid=pid), found

@@ -26,6 +26,8 @@ NS_GET_NSTYPE = 0xB703
 """linux/nsfs.h: ioctl that tells the kind of a namespace."""
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """What an open may fail with that says nothing about what was to be opened."""
+LEAST = 8
+"""Namespaces that are held open at one time however few descriptors are left."""
 OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -98,6 +100,23 @@ def enable_ipv6(netns: Netns, links: Iterable[str]) -> None:
 
 
 def raise_file_limit() -> None:
-    """A pass holds a descriptor for each namespace it deals with: allow as many as the hard limit does."""
+    """A pass holds a descriptor for each namespace it deals with: allow as many as the hard limit does.
+
+    With fewer than it needs for all, it takes them in parts.
+    """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def descriptors_left() -> int:
+    """How many files this process can still open."""
+    try:
+        used = len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
+    return max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - used)
+
+
+def spaces_at_once() -> int:
+    """How many namespaces may be held open at one time; what is left is for sockets, and for other threads."""
+    return max(LEAST, descriptors_left() * 2 // 3)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns, open_own
-from vppctl.linux.rtnl import Rtnl
+from vppctl.linux.rtnl import Answer, DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import NetnsId
 
 FEW = 8
@@ -49,16 +49,14 @@ class NsidTable:
         with Rtnl() as rtnl:
             # One that has an id already answers EEXIST: asking is what counts.
             rtnl.batch([wire.new_nsid(netns.fd) for netns in fresh])
-            answers = rtnl.batch([wire.get_nsid(netns.fd) for netns in fresh])
+            answers = rtnl.ask([wire.get_nsid(netns.fd) for netns in fresh])
         with self._lock:
             for netns, answer in zip(fresh, answers, strict=True):
-                for _, body in answer.bodies:
-                    nsid = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
-                    if nsid >= 0:
-                        # Whose id it was has died; its end may be among the events that were lost.
-                        self._drop(nsid)
-                        self._ids[nsid] = netns.id
-                        self._nsids[netns.id] = nsid
+                if (nsid := _nsid(answer)) is not None:
+                    # Whose id it was has died; its end may be among the events that were lost.
+                    self._drop(nsid)
+                    self._ids[nsid] = netns.id
+                    self._nsids[netns.id] = nsid
 
     def forget(self, nsid: int) -> NetnsId | None:
         """The namespace with this id has died; returns which it was."""
@@ -71,25 +69,48 @@ class NsidTable:
             del self._nsids[netns]
         return netns
 
-    def seen_from(self, netns: NetnsId, rtnl: Rtnl, others: Collection[NetnsId]) -> dict[int, NetnsId]:
-        """The ids that another namespace has for at least these `others`; `rtnl` is open in the agent's own."""
+    def seen_from(
+        self, netns: NetnsId, ids: Collection[int], rtnl: Rtnl, others: Collection[NetnsId]
+    ) -> dict[int, NetnsId]:
+        """Which of `others` these ids belong to in another namespace; `rtnl` is open in the agent's own.
+
+        A dump of ids ends after one datagram, as if there were no more (rtnl_net_dumpid, net/core/net_namespace.c): it
+        shows which are in use, and what it does not show is asked for.
+        """
         target = self.nsid(netns)
         if target is None:
             return {}
-        found = {}
-        if len(others) <= FEW:
-            asked = [(other, nsid) for other in others if (nsid := self.nsid(other)) is not None]
-            answers = rtnl.batch([wire.get_nsid_in(target, nsid) for _, nsid in asked])
-            for (other, _), answer in zip(asked, answers, strict=True):
-                for _, body in answer.bodies:
-                    nsid = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
-                    if nsid >= 0:
-                        found[nsid] = other
+        found: dict[int, NetnsId] = {}
+        shown: set[int] = set()
+        if len(others) > FEW:
+            for _, body in _dumped(rtnl, target):
+                attributes = wire.attributes(body, 4)
+                nsid = wire.INT.unpack(attributes[wire.NETNSA_NSID])[0]
+                shown.add(nsid)
+                here = attributes.get(wire.NETNSA_CURRENT_NSID)
+                if here and (known := self.netns(wire.INT.unpack(here)[0])):
+                    found[nsid] = known
+        if set(ids) <= shown:
             return found
-        for _, body in rtnl.dump(wire.dump_nsids(target)):
-            attributes = wire.attributes(body, 4)
-            here = attributes.get(wire.NETNSA_CURRENT_NSID)
-            known = self._ids.get(wire.INT.unpack(here)[0]) if here else None
-            if known is not None:
-                found[wire.INT.unpack(attributes[wire.NETNSA_NSID])[0]] = known
+        there = set(found.values())
+        asked = [(o, nsid) for o in others if o not in there and (nsid := self.nsid(o)) is not None]
+        for (other, _), answer in zip(asked, rtnl.ask([wire.get_nsid_in(target, n) for _, n in asked]), strict=True):
+            if (nsid := _nsid(answer)) is not None:
+                found[nsid] = other
         return found
+
+
+def _dumped(rtnl: Rtnl, target: int) -> list[tuple[int, bytes]]:
+    try:
+        return rtnl.dump(wire.dump_nsids(target))
+    except DumpInterruptedError:
+        # Some of it may be of a namespace that has died meanwhile.
+        return []
+
+
+def _nsid(answer: Answer) -> int | None:
+    """The id in the kernel's answer; None when there is none, or the namespace is no more."""
+    for _, body in answer.bodies:
+        nsid: int = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
+        return nsid if nsid >= 0 else None
+    return None

@@ -1,31 +1,30 @@
-"""Reads links and addresses of the namespaces that are asked about, and nothing else."""
+"""Reads links and addresses of the namespaces that are asked about, and nothing else.
+
+A dump proves what it shows. It ends early where the kernel has no room for what comes next, and looks whole: what it
+does not show is asked for by name or index before it counts as absent.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import ipaddress
-import logging
 import os
 import socket
-import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from vppctl.linux import wire
+from vppctl.linux.counters import statistics
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import read_checksums
 from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
-from vppctl.reconcile.state import Link, NetnsId, ObservedState, Statistics
+from vppctl.reconcile.state import Link, NetnsId, ObservedState
 
-log = logging.getLogger("vppctl.linux")
-
-BY_NAME = 128
-"""Up to so many links of a namespace are asked for one by one, each for the price of three in a dump of all."""
-_STATISTICS = struct.Struct("=8Q")
-"""The first fields of struct rtnl_link_stats64, in the order of `Statistics`."""
-
-
+BY_INDEX = 128
+"""Up to so many links of a namespace are asked for their addresses one by one: all others' would be dumped, too."""
 _VETH = wire.text(wire.IFLA_INFO_KIND, "veth")
 _WANTED = frozenset(
     {
@@ -45,8 +44,6 @@ _DEAD = (errno.EINVAL, errno.ENODEV, errno.ENONET)
 """What the kernel says of a namespace's id when the namespace is no more."""
 _UP = bytes((wire.IF_OPER_UP,))
 _KERNEL_LL = bytes((wire.IFAPROT_KERNEL_LL,))
-_TELLS_ORIGIN = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (5, 18)
-"""Whether the kernel tells which addresses are its own (IFA_PROTO)."""
 
 
 class _Address(NamedTuple):
@@ -57,7 +54,7 @@ class _Address(NamedTuple):
     implied: bool
 
 
-class _Raw(NamedTuple):
+class Raw(NamedTuple):
     """A link as it was read, before its addresses and its peer's namespace are known."""
 
     netns: NetnsId
@@ -68,70 +65,41 @@ class _Raw(NamedTuple):
     attributes: dict[int, bytes]
 
     def number(self, kind: int) -> int:
+        """An attribute that is a number; 0 when it is not there."""
         value = self.attributes.get(kind)
         return wire.UINT.unpack_from(value)[0] if value else 0
 
 
 def observe(
-    spaces: Mapping[NetnsId, Netns], wanted: Mapping[NetnsId, frozenset[str] | None], nsids: NsidTable
+    spaces: Mapping[NetnsId, Netns], wanted: Mapping[NetnsId, Mapping[str, Collection[str]]], nsids: NsidTable
 ) -> ObservedState:
-    """The links with these names (None: all) in these namespaces, with everything that is known about them.
+    """The links with these names in these namespaces, with everything that is known about them.
 
-    A namespace that is not in `spaces` is reached by its id; when it has died, its links are absent. Raises OSError.
+    With each name come the addresses that the link is to have; one that a dump does not show is asked for once more.
+    A namespace that is not in `spaces` is reached by its id; when it has died, its links are absent. One that cannot be
+    asked concerns nobody else: it is among the `unseen`. Raises OSError when the agent's own cannot be entered.
     """
     links: list[Link] = []
+    unseen: dict[NetnsId, OSError] = {}
     with Rtnl() as own:
-        peers = _Peers(nsids, own, {*wanted, nsids.own})
+        peers = Peers(nsids, own, {*wanted, nsids.own})
         for netns, names in wanted.items():
             space = spaces.get(netns)
             nsid = nsids.nsid(netns)
-            if space is not None:
-                with Rtnl(space) as rtnl:
-                    links += _with_checksums(_read(rtnl, peers, netns, names), space, nsids.own)
-            elif nsid is not None:
-                try:
-                    links += _read(own, peers, netns, names, nsid)
-                except OSError as error:
-                    # It died between the last event and now.
-                    if error.errno not in _DEAD:
-                        raise
-    return ObservedState.of(links)
-
-
-def observe_marked(spaces: Mapping[NetnsId, Netns], group: int, prefix: str, nsids: NsidTable) -> list[Link]:
-    """The VETHs in `group`, or with an alias that starts with `prefix`, in those of these namespaces that let us in."""
-    found: list[Link] = []
-    with Rtnl() as own:
-        peers = _Peers(nsids, own, spaces.keys())
-        for netns, space in spaces.items():
             try:
-                socket_there = Rtnl(space)
-            except PermissionError as error:
-                # Of another user namespace than an agent that is root in its own: nothing there can be ours.
-                log.debug("namespace %s cannot be entered: %s", space.description, error.strerror)
-                continue
-            with socket_there as rtnl:
-                raw = [_raw(netns, body) for body in _all_links(rtnl, wire.dump_links(kind="veth"))]
-                marked = [r for r in raw if r.number(wire.IFLA_GROUP) == group or r.alias.startswith(prefix)]
-                if marked:
-                    nsids.assign_many([space])
-                    found += _complete(rtnl, peers, netns, marked, None)
-    return found
+                if space is not None:
+                    with Rtnl(space) as rtnl:
+                        links += _with_checksums(_read(rtnl, peers, netns, names), space, nsids.own)
+                elif nsid is not None:
+                    links += _read(own, peers, netns, names, nsid)
+            except OSError as error:
+                # Of one that is reached by its id: it died between the last event and now.
+                if space is not None or error.errno not in _DEAD:
+                    unseen[netns] = error
+    return ObservedState({(link.netns, link.name): link for link in links}, frozenset(spaces), unseen)
 
 
-def read_counters(space: Netns) -> dict[int, Statistics]:
-    """The counters of all links of a namespace, by index. Raises OSError."""
-    at = wire.IFSTATS.size + 4
-    with Rtnl(space) as rtnl:
-        try:
-            bodies = rtnl.dump(wire.dump_counters())
-        except DumpInterruptedError as error:
-            # Of each link the newest: none depends on another.
-            bodies = error.bodies
-    return {wire.IFSTATS.unpack_from(body)[1]: Statistics(*_STATISTICS.unpack_from(body, at)) for _, body in bodies}
-
-
-class _Peers(NamedTuple):
+class Peers(NamedTuple):
     """Finds the namespaces of peers."""
 
     nsids: NsidTable
@@ -140,70 +108,75 @@ class _Peers(NamedTuple):
     others: Collection[NetnsId]
     """Where peers may be that are of interest."""
 
-    def seen_from(self, netns: NetnsId) -> dict[int, NetnsId]:
-        return self.nsids.seen_from(netns, self.own, self.others)
+    def of(self, netns: NetnsId, raw: Iterable[Raw], nsid: int | None = None) -> Mapping[int, NetnsId]:
+        """The namespaces of the peers of these links of a namespace, which were read by its id or from inside.
+
+        The id of a peer's namespace is one of those of the namespace that asks (rtnl_fill_link_netnsid,
+        net/core/rtnetlink.c), which is the agent's own when the links are reached by an id.
+        """
+        values = {r.attributes[wire.IFLA_LINK_NETNSID] for r in raw if wire.IFLA_LINK_NETNSID in r.attributes}
+        if not values:
+            return {}
+        if nsid is not None:
+            return self.nsids.known()
+        return self.nsids.seen_from(netns, {wire.INT.unpack(v)[0] for v in values}, self.own, self.others)
 
 
 def _read(
-    rtnl: Rtnl, peers: _Peers, netns: NetnsId, names: frozenset[str] | None, nsid: int | None = None
+    rtnl: Rtnl, peers: Peers, netns: NetnsId, names: Mapping[str, Collection[str]], nsid: int | None = None
 ) -> list[Link]:
-    if names is not None and len(names) <= BY_NAME:
-        raw = [_raw(netns, body) for body in _each_link(rtnl, names, nsid)]
-    else:
-        raw = [_raw(netns, body) for body in _all_links(rtnl, wire.dump_links(nsid=nsid), nsid)]
-        if names is not None:
-            raw = [link for link in raw if link.name in names]
-    return _complete(rtnl, peers, netns, raw, nsid)
+    raw = [read_link(netns, body) for body in each_link(rtnl, names, nsid)]
+    addresses = _all_addresses(rtnl, raw, names, nsid)
+    known = peers.of(netns, raw, nsid)
+    return [complete(r, addresses.get(r.index, ()), known) for r in raw]
 
 
-def _each_link(rtnl: Rtnl, which: Iterable[str | int], nsid: int | None) -> list[bytes]:
-    """Those of these links that exist, asked for one by one."""
-    answers = rtnl.batch([wire.get_link(one, nsid) for one in which])
-    return [body for answer in answers if answer.errno == 0 for _, body in answer.bodies]
+def each_link(rtnl: Rtnl, which: Collection[str | int], nsid: int | None) -> list[bytes]:
+    """Those of these links that exist. Raises OSError when the kernel does not know: that is not absence.
+
+    Always one by one: a dump that ends early looks like a whole one, and it is not faster by much.
+    """
+    # A name may be another link's name and an alternative one of a link that is asked for, too.
+    found: dict[int, bytes] = {}
+    for answer in rtnl.ask([wire.get_link(one, nsid) for one in which]):
+        if answer.errno not in (0, errno.ENODEV):
+            raise OSError(answer.errno, answer.text or os.strerror(answer.errno))
+        found.update((wire.IFINFO.unpack_from(body)[2], body) for _, body in answer.bodies)
+    return list(found.values())
 
 
-def _all_links(rtnl: Rtnl, request: bytes, nsid: int | None = None) -> list[bytes]:
-    """All links of a dump; where it cannot be had in one piece, each that was seen is asked for."""
-    try:
-        return [body for _, body in rtnl.dump(request)]
-    except DumpInterruptedError as error:
-        indexes = {wire.IFINFO.unpack_from(body)[2] for _, body in error.bodies}
-        return _each_link(rtnl, sorted(indexes), nsid)
-
-
-def _complete(rtnl: Rtnl, peers: _Peers, netns: NetnsId, raw: list[_Raw], nsid: int | None) -> list[Link]:
-    addresses = _all_addresses(rtnl, [link.index for link in raw], nsid)
-    known: Mapping[int, NetnsId] = {}
-    if any(wire.IFLA_LINK_NETNSID in r.attributes for r in raw):
-        # The id of a peer's namespace is one of those of the namespace that asks (rtnl_fill_link_netnsid,
-        # net/core/rtnetlink.c), which is the agent's own when the links are reached by an id.
-        known = peers.seen_from(netns) if nsid is None else peers.nsids.known()
-    return [_link(r, addresses.get(r.index, ()), known) for r in raw]
-
-
-def _all_addresses(rtnl: Rtnl, indexes: Sequence[int], nsid: int | None) -> dict[int, list[_Address]]:
-    """The addresses of these links: of many by one dump, unless it is interrupted by what changes meanwhile."""
+def _all_addresses(
+    rtnl: Rtnl, raw: Sequence[Raw], expected: Mapping[str, Collection[str]], nsid: int | None
+) -> dict[int, list[_Address]]:
+    """The addresses of these links: of many by one dump, which proves what it shows and not what it does not show."""
     found: dict[int, list[_Address]] = {}
-    if len(indexes) > BY_NAME:
-        try:
+    left: Iterable[Raw] = raw
+    if len(raw) > BY_INDEX:
+        # While duplicate address detection ends everywhere, the dump may be interrupted by each.
+        with contextlib.suppress(DumpInterruptedError):
             _addresses(rtnl.dump(wire.dump_addresses(nsid=nsid)), found)
-        except DumpInterruptedError:
-            found.clear()
-        else:
-            return found
-    for index in indexes:
-        try:
-            bodies = rtnl.dump(wire.dump_addresses(index, nsid))
-        except DumpInterruptedError as error:
-            # Before Linux 6.10 even the end of a dump can tell of a change; an event follows, and another look.
-            bodies = list(dict.fromkeys(error.bodies))
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
-            # The link has gone since it was read.
-            continue
-        _addresses(bodies, found)
+            left = [link for link in raw if _lacks(found.get(link.index, ()), expected.get(link.name, ()))]
+    for link in left:
+        found.pop(link.index, None)
+        _addresses(_addresses_of(rtnl, link.index, nsid), found)
     return found
+
+
+def _lacks(addresses: Iterable[_Address], expected: Collection[str]) -> bool:
+    return bool(expected) and not {address.text for address in addresses}.issuperset(expected)
+
+
+def _addresses_of(rtnl: Rtnl, index: int, nsid: int | None) -> list[tuple[int, bytes]]:
+    try:
+        return rtnl.dump(wire.dump_addresses(index, nsid))
+    except DumpInterruptedError as error:
+        # Before Linux 6.10 even the end of a dump can tell of a change; an event follows, and another look.
+        return list(dict.fromkeys(error.bodies))
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        # The link has gone since it was read.
+        return []
 
 
 def _with_checksums(links: list[Link], space: Netns, own: NetnsId) -> list[Link]:
@@ -215,14 +188,16 @@ def _with_checksums(links: list[Link], space: Netns, own: NetnsId) -> list[Link]
     return [link._replace(checksum=found.get(link.name)) for link in links]
 
 
-def _raw(netns: NetnsId, body: bytes) -> _Raw:
+def read_link(netns: NetnsId, body: bytes) -> Raw:
+    """A link from the body of an RTM_NEWLINK."""
     _, _, index, flags, _ = wire.IFINFO.unpack_from(body)
     attributes = wire.attributes(body, wire.IFINFO.size, _WANTED)
     name, alias = attributes.get(wire.IFLA_IFNAME, b""), attributes.get(wire.IFLA_IFALIAS)
-    return _Raw(netns, index, flags, wire.string(name), wire.string(alias) if alias else "", attributes)
+    return Raw(netns, index, flags, wire.string(name), wire.string(alias) if alias else "", attributes)
 
 
-def _link(raw: _Raw, addresses: Iterable[_Address], peers: Mapping[int, NetnsId]) -> Link:
+def complete(raw: Raw, addresses: Iterable[_Address], peers: Mapping[int, NetnsId]) -> Link:
+    """The link with its addresses, and with its peer's namespace by the ids that `peers` explains."""
     attributes = raw.attributes
     info = attributes.get(wire.IFLA_LINKINFO, b"")
     kind = "veth" if info.startswith(_VETH) else wire.string(wire.attributes(info, 0).get(wire.IFLA_INFO_KIND, b""))
@@ -230,7 +205,7 @@ def _link(raw: _Raw, addresses: Iterable[_Address], peers: Mapping[int, NetnsId]
     peer_netns = raw.netns if peer_index else None
     if wire.IFLA_LINK_NETNSID in attributes:
         peer_netns = peers.get(wire.INT.unpack(attributes[wire.IFLA_LINK_NETNSID])[0])
-    statistics = attributes.get(wire.IFLA_STATS64)
+    counters = attributes.get(wire.IFLA_STATS64)
     found = sorted(addresses)
     return Link(
         netns=raw.netns,
@@ -248,7 +223,7 @@ def _link(raw: _Raw, addresses: Iterable[_Address], peers: Mapping[int, NetnsId]
         alias=raw.alias,
         peer_index=peer_index,
         peer_netns=peer_netns,
-        statistics=Statistics(*_STATISTICS.unpack_from(statistics)) if statistics else None,
+        statistics=statistics(counters) if counters else None,
     )
 
 
@@ -268,5 +243,23 @@ def _addresses(bodies: Iterable[tuple[int, bytes]], found: dict[int, list[_Addre
         if family == socket.AF_INET6 and "." in host:
             host = str(ipaddress.IPv6Address(packed))
         tentative = bool(flags & (wire.IFA_F_TENTATIVE | wire.IFA_F_DADFAILED))
-        implied = not _TELLS_ORIGIN and family == socket.AF_INET6 and (prefix, scope) == (64, wire.RT_SCOPE_LINK)
+        link_local = family == socket.AF_INET6 and (prefix, scope) == (64, wire.RT_SCOPE_LINK)
+        implied = link_local and wire.IFA_PROTO not in attributes and not _tells_origin()
         found.setdefault(index, []).append(_Address(f"{host}/{prefix}", tentative, implied))
+
+
+@functools.cache
+def _tells_origin() -> bool:
+    """Whether the kernel reports which addresses it has made itself (IFA_PROTO, Linux 5.18).
+
+    One that knows the attribute refuses an empty one before it looks for the link, which does not exist.
+    """
+    request = wire.message(
+        wire.RTM_NEWADDR,
+        0,
+        wire.IFADDR.pack(socket.AF_INET6, 128, 0, 0, 0)
+        + wire.attribute(wire.IFA_LOCAL, bytes(16))
+        + wire.attribute(wire.IFA_PROTO, b""),
+    )
+    with Rtnl() as rtnl:
+        return rtnl.ask([request])[0].errno == errno.ERANGE

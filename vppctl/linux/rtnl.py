@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import struct
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
@@ -21,12 +22,28 @@ RECEIVE_BUFFER = 8 << 20
 """Octets; an error is charged about 1 KiB, an echo 2 KiB."""
 CHUNK = 2000
 """Messages sent before their answers are read: what comes back must fit into the receive buffer."""
+CHARGE = 4 << 10
+"""Bytes that the kernel charges to the receive buffer for an answer of ordinary size, and some to spare."""
+QUESTIONS = 64
+"""Questions sent before their answers are read: a link with altnames answers with up to 64 KiB."""
 SEND_LIMIT = 128 << 10
 """Octets in one send(): below the default limit of the send buffer (net.core.wmem_default 208 KiB)."""
 DUMP_TRIES = 3
+ROOM = 256 << 10
+"""Bytes that one datagram may have. The kernel's limit is lower: 32 KiB, or the largest link of a dump."""
 _FLAGS_AT, _SEQUENCE_AT = 6, 8
 """Where they are in a struct nlmsghdr (linux/netlink.h)."""
 _FLAGS, _SEQUENCE = struct.Struct("=H"), struct.Struct("=I")
+
+
+class _Room(threading.local):
+    """Where datagrams are received, one buffer per thread: a new one for each costs 20 times the call itself."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(ROOM)
+
+
+_room = _Room()
 
 
 class Answer(NamedTuple):
@@ -61,6 +78,9 @@ class Rtnl:
         # net/netlink/af_netlink.c), and who has CAP_NET_ADMIN there could otherwise answer in its place.
         self._socket.connect((0, 0))
         self._sequence = 0
+        # Without CAP_NET_ADMIN in the first user namespace the buffer may be small (net.core.rmem_max).
+        size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._chunk_size = max(1, min(CHUNK, size // CHARGE))
 
     def __enter__(self) -> Self:
         return self
@@ -75,8 +95,25 @@ class Rtnl:
     def batch(self, messages: Sequence[bytes]) -> list[Answer]:
         """Send all messages and collect the answer to each. The kernel works through them in order, errors or not."""
         answers: list[Answer] = []
-        for start in range(0, len(messages), CHUNK):
-            answers += self._chunk(messages[start : start + CHUNK])
+        for start in range(0, len(messages), self._chunk_size):
+            answers += self._chunk(messages[start : start + self._chunk_size])
+        return answers
+
+    def ask(self, questions: Sequence[bytes]) -> list[Answer]:
+        """The answer to each of these messages, which change nothing: those whose answers did not fit are sent again.
+
+        Raises OSError when the answer to a single one does not fit.
+        """
+        answers: list[Answer] = []
+        size = min(QUESTIONS, self._chunk_size)
+        while len(answers) < len(questions):
+            try:
+                answers += self._chunk(questions[len(answers) : len(answers) + size])
+            except OSError as error:
+                if error.errno != errno.ENOBUFS or size == 1:
+                    raise
+                self._discard()
+                size //= 2
         return answers
 
     def dump(self, request: bytes) -> list[tuple[int, bytes]]:
@@ -115,7 +152,7 @@ class Rtnl:
     def _collect(self, answers: list[Answer], first: int) -> bool:
         """Take one datagram; True when the answer to the last message was in it. They are numbered from `first` on."""
         done = False
-        for kind, flags, sequence, _, body in wire.messages(self._socket.recv(1 << 18)):
+        for kind, flags, sequence, _, body in wire.messages(self._receive()):
             number = sequence - first
             if not 0 <= number < len(answers):
                 continue
@@ -127,6 +164,25 @@ class Rtnl:
                 answers[number] = answer._replace(bodies=(*answer.bodies, (kind, body)))
         return done
 
+    def _receive(self) -> bytes:
+        """One datagram, whole. Raises OSError."""
+        # MSG_TRUNC: returns how long the datagram is, also when that is more than there was room for (recv(2)).
+        size = self._socket.recv_into(_room.buffer, 0, socket.MSG_TRUNC)
+        if size > ROOM:
+            raise OSError(errno.EMSGSIZE, f"a netlink message of {size} bytes is larger than {ROOM}")
+        return bytes(memoryview(_room.buffer)[:size])
+
+    def _discard(self) -> None:
+        """Drop what was received: until its queue is empty, the kernel sends nothing more (netlink_rcv_wake)."""
+        while True:
+            try:
+                self._socket.recv_into(_room.buffer, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+
     def _dump(self, request: bytes) -> tuple[list[tuple[int, bytes]], bool]:
         """The messages, and whether the kernel says that something changed between them."""
         self._sequence = sequence = self._sequence + 1
@@ -136,7 +192,7 @@ class Rtnl:
         bodies: list[tuple[int, bytes]] = []
         interrupted = False
         while True:
-            for kind, flags, answered, _, body in wire.messages(self._socket.recv(1 << 18)):
+            for kind, flags, answered, _, body in wire.messages(self._receive()):
                 if answered != sequence:
                     continue
                 interrupted = interrupted or bool(flags & wire.NLM_F_DUMP_INTR)

@@ -25,12 +25,14 @@ RTM_GETSTATS = 94
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
 IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64 = 16, 18, 20, 23
-IFLA_GROUP, IFLA_NET_NS_FD = 27, 28
+IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = 27, 28, 29
 IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID = 37, 46
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_STATS_LINK_64 = 1
 VETH_INFO_PEER = 1
+EXT_MASK = 1 << 4
+"""RTEXT_FILTER_MRP, which is about dumps of bridges: it adds nothing to other dumps, but it is a mask."""
 IF_OPER_UP = 6
 IFF_UP = 1
 
@@ -139,9 +141,10 @@ def set_link(
     return message(RTM_SETLINK, 0, body)
 
 
-def dump_counters() -> bytes:
-    """RTM_GETSTATS of all links here: struct if_stats_msg and IFLA_STATS_LINK_64 alone (linux/if_link.h)."""
-    return message(RTM_GETSTATS, NLM_F_DUMP, IFSTATS.pack(0, 0, 1 << (IFLA_STATS_LINK_64 - 1)))
+def get_counters(index: int = 0) -> bytes:
+    """RTM_GETSTATS of one link, or a dump of all: struct if_stats_msg, IFLA_STATS_LINK_64 alone (linux/if_link.h)."""
+    flags = 0 if index else NLM_F_DUMP
+    return message(RTM_GETSTATS, flags, IFSTATS.pack(0, index, 1 << (IFLA_STATS_LINK_64 - 1)))
 
 
 def delete_link(index: int, nsid: int | None = None) -> bytes:
@@ -173,14 +176,14 @@ def get_link(which: str | int, nsid: int | None = None) -> bytes:
     return message(RTM_GETLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, which) + target)
 
 
-def dump_links(*, kind: str = "", nsid: int | None = None) -> bytes:
-    """A dump of all links, or of those of one kind."""
-    body = IFINFO.pack(0, 0, 0, 0, 0)
-    if kind:
-        body += attribute(IFLA_LINKINFO | NLA_F_NESTED, text(IFLA_INFO_KIND, kind))
-    if nsid is not None:
-        body += i32(IFLA_TARGET_NETNSID, nsid)
-    return message(RTM_GETLINK, NLM_F_DUMP, body)
+def dump_links(kind: str) -> bytes:
+    """A dump of all links of one kind.
+
+    Only with a mask does the kernel make room for the largest link: without one, the first link that does not fit ends
+    the dump, as if there were no more (rtnl_calcit, net/core/rtnetlink.c).
+    """
+    of_kind = attribute(IFLA_LINKINFO | NLA_F_NESTED, text(IFLA_INFO_KIND, kind))
+    return message(RTM_GETLINK, NLM_F_DUMP, IFINFO.pack(0, 0, 0, 0, 0) + of_kind + u32(IFLA_EXT_MASK, EXT_MASK))
 
 
 def dump_addresses(index: int = 0, nsid: int | None = None) -> bytes:

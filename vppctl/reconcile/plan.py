@@ -8,7 +8,7 @@ start, a VETH that carries a configured name in its configured namespace is re-c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -42,6 +42,8 @@ class Policy(NamedTuple):
     """The first look at these pairs since the agent started."""
     adopt: bool = False
     """At start keep what matches instead of re-creating it."""
+    only: Collection[PairId] | None = None
+    """The pairs that `start` is about; None: all of them."""
 
 
 @dataclass(slots=True)
@@ -103,11 +105,15 @@ class _Planner:
         if first is None or second is None or not (_tied(first, second) and _tied(second, first)):
             return None
         ours = self._is(first, ready.first.name) and self._is(second, ready.second.name)
-        if self.policy.start:
+        if self._starts(PairId.of(ready.first.name, ready.second.name)):
             foreign = not self.marks.owns(first) and not self.marks.owns(second)
             marked = first.alias.startswith("vppctl:") or second.alias.startswith("vppctl:")
             return (first, second) if self.policy.adopt and (ours or (foreign and not marked)) else None
         return (first, second) if ours else None
+
+    def _starts(self, pair: PairId) -> bool:
+        """Whether this is the first look at the pair since the agent started."""
+        return self.policy.start and (self.policy.only is None or pair in self.policy.only)
 
     def _is(self, link: Link, name: str) -> bool:
         """Whether the link is ours and was made for this name; one without an alias is what its place says."""
@@ -144,13 +150,13 @@ class _Planner:
     def _deletes(self) -> Iterator[DeleteLinks]:
         """One end of each doomed pair suffices; those of one namespace go together, so the busier one is chosen.
 
-        Before that the one that a reference leads to: a namespace that has lost its name is reached by an id, which
-        may be another's by then.
+        Before that the one that was entered: of a namespace that is reached by its id the links go one by one, and the
+        id may be another's by then.
         """
         if not self.doomed:
             return
         weight = Counter(netns for netns, _ in self.doomed)
-        reached = set(self.desired.resolutions.values())
+        reached = self.observed.reached
 
         def rank(netns: NetnsId, index: int) -> tuple[bool, int, NetnsId, int]:
             return netns in reached, weight[netns], netns, index
@@ -213,7 +219,8 @@ class _Planner:
         where = f"{place[1]!r} in namespace {interface.namespace}"
         if self.marks.owns(link):
             return Reason.PEER_INVALID, f"{where} is held by a pair that a document with errors freezes"
-        if self.policy.start and link.kind == "veth" and not link.alias.startswith("vppctl:"):
+        starts = self._starts(self.desired.pair_of(interface.name))
+        if starts and link.kind == "veth" and not link.alias.startswith("vppctl:"):
             return None
         what = f"a {link.kind}" if link.kind else "an interface"
         mend = "remove it or set another host_if_name"

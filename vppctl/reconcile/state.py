@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -45,6 +45,7 @@ class Reason(StrEnum):
     VPP_UNAVAILABLE = "VppUnavailable"
     HOST_INTERFACE_MISSING = "HostInterfaceMissing"
     INVALID_CONFIG = "InvalidConfig"
+    RESOURCE_EXHAUSTED = "ResourceExhausted"
 
 
 class NetnsId(NamedTuple):
@@ -162,6 +163,10 @@ class ObservedState:
 
     links: Mapping[tuple[NetnsId, str], Link] = field(default_factory=dict)
     """By namespace and kernel name."""
+    reached: Collection[NetnsId] = frozenset()
+    """Namespaces that were entered. Links of others were read by the id of their namespace."""
+    unseen: Mapping[NetnsId, OSError] = field(default_factory=dict)
+    """Namespaces that could not be asked, and why: nothing is known of what is there."""
 
     @classmethod
     def of(cls, links: Mapping[tuple[NetnsId, str], Link] | list[Link]) -> ObservedState:

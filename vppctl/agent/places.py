@@ -1,0 +1,142 @@
+"""Where the pairs are: the namespaces that a pass opens, the way into each, and the names to look for there.
+
+Between the references of the documents, and the links that were seen in namespaces that no document refers to any
+more. The reconciler asks it before each look; `resolver.py` opens what a reference leads to at present.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+
+from vppctl.agent.memory import Memory
+from vppctl.agent.resolver import Resolver
+from vppctl.linux.marked import observe_marked
+from vppctl.linux.named import discover
+from vppctl.linux.namespaces import Netns, spaces_at_once
+from vppctl.linux.nsids import NsidTable
+from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef
+from vppctl.reconcile.desired import DesiredState
+from vppctl.reconcile.state import NetnsId, ObservedState, PairId
+
+log = logging.getLogger("vppctl.agent")
+
+FEW = 32
+"""Namespaces that a pass may hold open without a look at how many descriptors there are."""
+
+
+class Places:
+    """Not thread-safe: it belongs to the reconcile loop."""
+
+    def __init__(self, desired: DesiredState, resolver: Resolver, nsids: NsidTable) -> None:
+        self._desired, self._resolver, self._nsids = desired, resolver, nsids
+        self.memory = Memory(ways={nsids.own: DEFAULT_NAMESPACE})
+
+    def refresh(self, references: Iterable[NamespaceRef] | None) -> set[PairId]:
+        """Look where these references (None: all) lead to now; returns the pairs whose namespace is another one."""
+        if references is None:
+            self.memory.forget_ways({self._nsids.own})
+        concerned: set[PairId] = set()
+        for reference in self._desired.references() if references is None else references:
+            try:
+                found = self._resolver.open(reference)
+            except OSError as error:
+                # Nothing is known of where it leads; the passes and the audit ask again.
+                log.warning("namespace %s cannot be looked for: %s", reference, error.strerror or error)
+                continue
+            if isinstance(found, Netns):
+                with found:
+                    concerned |= self._desired.resolve(reference, found.id)
+            else:
+                concerned |= self._desired.resolve(reference, found)
+        return concerned
+
+    def search(self) -> set[PairId]:
+        """The pairs of what an earlier run of this agent left, or somebody has moved, anywhere on the host.
+
+        Raises OSError.
+        """
+        marks = self._desired.marks
+        found = observe_marked(discover(), marks.group, marks.prefix, self._nsids)
+        for description, reason in found.unseen.items():
+            log.warning("namespace %s cannot be searched for links: %s", description, reason.strerror or reason)
+        for netns, place in found.places.items():
+            self.memory.ways.setdefault(netns, place.reference)
+        links = [link for link in found.links if not self.memory.knows(link)]
+        return {self._desired.pair_of(name) for name in self.memory.note(self._desired, ObservedState.of(links))}
+
+    def parts(self, scope: set[PairId]) -> Iterator[set[PairId]]:
+        """The scope in parts, so that the namespaces of each can be held open at one time."""
+        room = FEW
+        if len(self.memory.ways) + len(self._desired.references()) > room:
+            room = spaces_at_once()
+        part: set[PairId] = set()
+        spaces: set[NetnsId | NamespaceRef] = set()
+        for pair in sorted(scope):
+            needed = self._needed(pair)
+            if part and len(spaces | needed) > room:
+                yield part
+                part, spaces = set(), set()
+            part.add(pair)
+            spaces |= needed
+        if part:
+            yield part
+
+    def _needed(self, pair: PairId) -> set[NetnsId | NamespaceRef]:
+        """The namespaces that a look at this pair opens."""
+        names = (pair.first, pair.second)
+        needed: set[NetnsId | NamespaceRef] = {netns for n in names for netns, _ in self.memory.places.get(n, ())}
+        for interface in filter(None, map(self._desired.interface, names)):
+            place = self._desired.place(interface)
+            needed.add(place if isinstance(place, NetnsId) else interface.namespace)
+        return needed
+
+    def open(self, stack: ExitStack, names: Iterable[str], spaces: dict[NetnsId, Netns]) -> set[PairId]:
+        """Add the namespaces of these interfaces to `spaces`, open and pinned as long as `stack` is.
+
+        Returns the pairs whose namespace turns out to be another one. Raises OSError.
+        """
+        concerned: set[PairId] = set()
+        references = {interface.namespace for name in names if (interface := self._desired.interface(name))}
+        for reference in references:
+            found = self._resolver.open(reference)
+            if isinstance(found, Netns):
+                if found.id in spaces:
+                    found.close()
+                else:
+                    spaces[found.id] = stack.enter_context(found)
+                if found.id != self._nsids.own:
+                    self.memory.ways[found.id] = reference
+                concerned |= self._desired.resolve(reference, found.id)
+            else:
+                concerned |= self._desired.resolve(reference, found)
+        for netns in {place[0] for name in names for place in self.memory.places.get(name, ())} - spaces.keys():
+            self._enter_again(stack, netns, spaces)
+        # Before anything is looked at: from here on the monitor hears what happens there. All of them, for the end of
+        # another one that had the same id may have taken it away since the last look.
+        self._nsids.assign_many(list(spaces.values()))
+        return concerned
+
+    def _enter_again(self, stack: ExitStack, netns: NetnsId, spaces: dict[NetnsId, Netns]) -> None:
+        """Open a namespace that no document refers to any more, by the reference that has last led there.
+
+        Where that leads elsewhere by now, the namespace is reached by its id, and its links go one by one.
+        """
+        reference = self.memory.ways.get(netns)
+        if reference is not None and isinstance(found := self._resolver.open(reference), Netns):
+            if found.id == netns:
+                spaces[netns] = stack.enter_context(found)
+            else:
+                found.close()
+
+    def wanted(self, names: Iterable[str]) -> dict[NetnsId, dict[str, tuple[str, ...]]]:
+        """Where to look for the links of these interfaces: kernel names, and the addresses that they are to have."""
+        wanted: dict[NetnsId, dict[str, tuple[str, ...]]] = {}
+        for name in names:
+            for netns, kernel_name in self.memory.places.get(name, ()):
+                wanted.setdefault(netns, {}).setdefault(kernel_name, ())
+            interface = self._desired.interface(name)
+            if interface and (claim := self._desired.claim(interface)):
+                wanted.setdefault(claim[0], {})[claim[1]] = interface.ip_addresses
+        return wanted
