@@ -7,13 +7,14 @@ more. The reconciler asks it before each look; `resolver.py` opens what a refere
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
 from vppctl.agent.memory import Memory
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.marked import observe_marked
-from vppctl.linux.named import discover
+from vppctl.linux.named import discover, inhabited
 from vppctl.linux.namespaces import Netns, spaces_at_once
 from vppctl.linux.nsids import NsidTable
 from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef
@@ -24,6 +25,8 @@ log = logging.getLogger("vppctl.agent")
 
 FEW = 32
 """Namespaces that a pass may hold open without a look at how many descriptors there are."""
+MANY = 16
+"""Links in a namespace that are worth a search for a process that is in it."""
 
 
 class Places:
@@ -111,24 +114,27 @@ class Places:
                 concerned |= self._desired.resolve(reference, found.id)
             else:
                 concerned |= self._desired.resolve(reference, found)
-        for netns in {place[0] for name in names for place in self.memory.places.get(name, ())} - spaces.keys():
-            self._enter_again(stack, netns, spaces)
+        left = Counter(netns for name in names for netns, _ in self.memory.places.get(name, ()) if netns not in spaces)
+        for netns, links in left.items():
+            if again := self._again(netns, links):
+                spaces[netns] = stack.enter_context(again)
         # Before anything is looked at: from here on the monitor hears what happens there. All of them, for the end of
         # another one that had the same id may have taken it away since the last look.
         self._nsids.assign_many(list(spaces.values()))
         return concerned
 
-    def _enter_again(self, stack: ExitStack, netns: NetnsId, spaces: dict[NetnsId, Netns]) -> None:
-        """Open a namespace that no document refers to any more, by the reference that has last led there.
+    def _again(self, netns: NetnsId, links: int) -> Netns | None:
+        """A namespace that no document refers to any more, by the reference that has last led there, or by a process.
 
-        Where that leads elsewhere by now, the namespace is reached by its id, and its links go one by one.
+        Where nothing leads there, it is reached by its id, and its links go one by one.
         """
-        reference = self.memory.ways.get(netns)
-        if reference is not None and isinstance(found := self._resolver.open(reference), Netns):
-            if found.id == netns:
-                spaces[netns] = stack.enter_context(found)
-            else:
+        if reference := self.memory.ways.get(netns):
+            found = self._resolver.open(reference)
+            if isinstance(found, Netns):
+                if found.id == netns:
+                    return found
                 found.close()
+        return inhabited(netns) if links >= MANY else None
 
     def wanted(self, names: Iterable[str]) -> dict[NetnsId, dict[str, tuple[str, ...]]]:
         """Where to look for the links of these interfaces: kernel names, and the addresses that they are to have."""

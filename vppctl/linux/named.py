@@ -109,13 +109,31 @@ def _everywhere() -> Iterator[tuple[NamespaceRef, Netns | Unavailable]]:
                 reference = NamespaceRef(NamespaceType.NAMED_NS, name=name) if folder == RUN_NETNS else path
                 yield reference, open_beneath(folder, name, name)
     links: set[str] = set()
-    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        try:
-            link = os.readlink(f"/proc/{pid}/ns/net")
-        except OSError:
-            continue
+    for pid, link in _processes():
         if link not in links:
             found = of_process(pid, f"pid:{pid}")
             if isinstance(found, Netns):
                 links.add(link)
             yield NamespaceRef(NamespaceType.PID_REF_NS, pid=pid), found
+
+
+def inhabited(netns: NetnsId) -> Netns | None:
+    """The namespace, opened by way of a process that is in it; None when there is none. Raises OSError."""
+    for pid, link in _processes():
+        if link == f"net:[{netns.ino}]":
+            found = of_process(pid, f"pid:{pid}")
+            if isinstance(found, Netns):
+                if found.id == netns:
+                    return found
+                found.close()
+    return None
+
+
+def _processes() -> Iterator[tuple[int, str]]:
+    """Every process, and its network namespace as the kernel shows it."""
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            link = os.readlink(f"/proc/{pid}/ns/net")
+        except OSError:
+            continue
+        yield pid, link
