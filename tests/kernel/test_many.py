@@ -244,3 +244,22 @@ def test_no_descriptors_at_all_is_told_with_its_own_reason() -> None:
     assert found
     assert "Too many open files" in found.message
     assert states(reconciler.run(100.0)) == {State.APPLIED}
+
+
+def test_a_hub_with_more_spokes_than_descriptors() -> None:
+    """That the hub's namespace is another one by now concerns all of them, and there is no room for all at once."""
+    documents = star(60)
+    with descriptors_left(64):
+        reconciler = new_reconciler()
+        put(reconciler, documents)
+        assert states(reconciler.run(0.0)) == {State.APPLIED}
+        at_rest(reconciler, 1.0)
+        with living_in("hub"):
+            ip("netns", "del", "hub")
+            ip("netns", "add", "hub")
+            # One event, of one of them.
+            reconciler.enqueue(["h7"], 2.0, 0.0)
+            while reconciler.backlog.wait(2.0) == 0.0:
+                assert states(reconciler.run(2.0)) == {State.APPLIED}
+        assert len(links("hub")) == 60
+        at_rest(reconciler, 3.0)

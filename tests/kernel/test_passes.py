@@ -27,6 +27,7 @@ from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.processes import of_process, start_of
 from vppctl.linux.resolve import resolve
+from vppctl.linux.rtnl import Rtnl
 from vppctl.microservices import Microservices
 from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.model.keys import Kind
@@ -150,8 +151,9 @@ def test_a_configured_address_that_would_expire(reconciler: Reconciler) -> None:
 
 def test_a_kernel_that_does_not_tell_its_own_addresses(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux before 5.18: the link-local address, which nobody configured, is not taken away."""
-    monkeypatch.setattr(observe, "_tells_origin", lambda: False)
+    # An attribute that this kernel does not know, either.
     monkeypatch.setattr(wire, "IFA_PROTO", 200)
+    monkeypatch.setattr(observe, "_tells_origin", observe._tells_origin.__wrapped__)
     put(reconciler, veth("a", "b", "x"), veth("b", "a"))
     reconciler.run(0.0)
     ip("-n", "x", "addr", "add", "2001:db8::9/64", "dev", "a", "nodad")
@@ -162,6 +164,14 @@ def test_a_kernel_that_does_not_tell_its_own_addresses(reconciler: Reconciler, m
     found = {a["local"] for a in links("x")["a"]["addr_info"]}
     assert len(found) == 1
     assert found.pop().startswith("fe80:")
+
+
+def test_the_kernel_is_asked_whether_it_reports_the_origin_of_addresses() -> None:
+    with Rtnl() as rtnl:
+        bodies = [body for _, body in rtnl.dump(wire.dump_addresses(1))]
+    reported = any(wire.IFA_PROTO in wire.attributes(body, wire.IFADDR.size) for body in bodies)
+    assert bodies, "those of lo, which the kernel has made itself"
+    assert observe._tells_origin.__wrapped__() is reported
 
 
 def test_a_link_that_goes_while_it_is_looked_at(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from vppctl.agent.memory import Memory
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.marked import observe_marked
 from vppctl.linux.named import discover, inhabited
-from vppctl.linux.namespaces import Netns, spaces_at_once
+from vppctl.linux.namespaces import Netns, described, spaces_at_once
 from vppctl.linux.nsids import NsidTable
 from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef
 from vppctl.reconcile.desired import DesiredState
@@ -35,6 +35,7 @@ class Places:
     def __init__(self, desired: DesiredState, resolver: Resolver, nsids: NsidTable) -> None:
         self._desired, self._resolver, self._nsids = desired, resolver, nsids
         self.memory = Memory(ways={nsids.own: DEFAULT_NAMESPACE})
+        self._room = FEW
 
     def refresh(self, references: Iterable[NamespaceRef] | None) -> set[PairId]:
         """Look where these references (None: all) lead to now; returns the pairs whose namespace is another one."""
@@ -46,7 +47,7 @@ class Places:
                 found = self._resolver.open(reference)
             except OSError as error:
                 # Nothing is known of where it leads; the passes and the audit ask again.
-                log.warning("namespace %s cannot be looked for: %s", reference, error.strerror or error)
+                log.warning("namespace %s cannot be looked for: %s", reference, described(error))
                 continue
             if isinstance(found, Netns):
                 with found:
@@ -63,7 +64,7 @@ class Places:
         marks = self._desired.marks
         found = observe_marked(discover(), marks.group, marks.prefix, self._nsids)
         for description, reason in found.unseen.items():
-            log.warning("namespace %s cannot be searched for links: %s", description, reason.strerror or reason)
+            log.warning("namespace %s cannot be searched for links: %s", description, described(reason))
         for netns, place in found.places.items():
             self.memory.ways.setdefault(netns, place.reference)
         links = [link for link in found.links if not self.memory.knows(link)]
@@ -71,20 +72,24 @@ class Places:
 
     def parts(self, scope: set[PairId]) -> Iterator[set[PairId]]:
         """The scope in parts, so that the namespaces of each can be held open at one time."""
-        room = FEW
-        if len(self.memory.ways) + len(self._desired.references()) > room:
-            room = spaces_at_once()
+        self._room = FEW
+        if len(self.memory.ways) + len(self._desired.references()) > FEW:
+            self._room = spaces_at_once()
         part: set[PairId] = set()
         spaces: set[NetnsId | NamespaceRef] = set()
         for pair in sorted(scope):
             needed = self._needed(pair)
-            if part and len(spaces | needed) > room:
+            if part and len(spaces | needed) > self._room:
                 yield part
                 part, spaces = set(), set()
             part.add(pair)
             spaces |= needed
         if part:
             yield part
+
+    def fit(self, scope: Iterable[PairId]) -> bool:
+        """Whether the namespaces of so many pairs can be held open at one time, as `parts` has found."""
+        return len({netns for pair in scope for netns in self._needed(pair)}) <= self._room
 
     def _needed(self, pair: PairId) -> set[NetnsId | NamespaceRef]:
         """The namespaces that a look at this pair opens."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.executor import Executor
-from vppctl.linux.namespaces import SHORTAGES, Netns
+from vppctl.linux.namespaces import SHORTAGES, Netns, described
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe
 from vppctl.model.interface import NamespaceRef
@@ -146,7 +146,7 @@ class Reconciler:
             found = self.places.search()
         except OSError as error:
             # What is configured has its places, which are looked at all the same.
-            log.warning("namespaces cannot be searched for links of this label: %s", error.strerror or error)
+            log.warning("namespaces cannot be searched for links of this label: %s", described(error))
             self._sweep_at = now + SEARCH_PAUSE
             return set()
         self._sweep = False
@@ -154,7 +154,7 @@ class Reconciler:
 
     def _give_up(self, error: OSError, work: _Pass) -> None:
         """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""
-        text = f"the kernel cannot be asked: {error.strerror or error}"
+        text = f"the kernel cannot be asked: {described(error)}"
         log.warning("%s", text)
         work.conditions.clear()
         for pair in work.scope:
@@ -209,6 +209,10 @@ class Reconciler:
             self.memory.forget(names, observed.unseen)
             found = self.memory.note(self.desired, observed)
             wider = scope | (concerned - work.failures.keys()) | {self.desired.pair_of(name) for name in found - names}
+            if wider != scope and not self.places.fit(wider):
+                # The next pass is for them.
+                self.backlog.add(wider - scope)
+                wider = scope
             if wider == scope:
                 self._note_unseen(observed, scope, work)
                 return observed, scope
@@ -222,7 +226,7 @@ class Reconciler:
         texts: dict[NetnsId, str] = {}
         for netns, error in observed.unseen.items():
             where = space.description if (space := work.spaces.get(netns)) else f"net:[{netns.ino}]"
-            texts[netns] = f"namespace {where} cannot be asked: {error.strerror or error}"
+            texts[netns] = f"namespace {where} cannot be asked: {described(error)}"
             log.warning("%s", texts[netns])
         for pair in scope:
             names = {pair.first, pair.second}

@@ -29,7 +29,7 @@ QUESTIONS = 64
 SEND_LIMIT = 128 << 10
 """Octets in one send(): below the default limit of the send buffer (net.core.wmem_default 208 KiB)."""
 DUMP_TRIES = 3
-ROOM = 256 << 10
+ROOM = 128 << 10
 """Bytes that one datagram may have. The kernel's limit is lower: 32 KiB, or the largest link of a dump."""
 _FLAGS_AT, _SEQUENCE_AT = 6, 8
 """Where they are in a struct nlmsghdr (linux/netlink.h)."""
