@@ -11,9 +11,9 @@ from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.agent.sources import Sources
-from vppctl.errors import VppctlError
+from vppctl.errors import VppctlError, cause
 from vppctl.linux.hosts import find_hosts
-from vppctl.linux.namespaces import described, raise_file_limit
+from vppctl.linux.namespaces import raise_file_limit
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.privileges import TO_READ, require
 from vppctl.linux.processes import start_of
@@ -60,7 +60,7 @@ def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
     try:
         drift = {found for seen in reconciler.survey() for found in kernel_drift(reconciler.desired, *seen)}
     except OSError as error:
-        raise VppctlError(f"the kernel cannot be asked: {described(error)}") from None
+        raise VppctlError(f"the kernel cannot be asked: {cause(error)}") from None
     return sorted(drift.union(_in_vpp(settings, in_vpp) if in_vpp else ()))
 
 

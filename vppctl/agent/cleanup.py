@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from vppctl.agent.lock import AgentLock
-from vppctl.errors import VppctlError
+from vppctl.errors import VppctlError, cause
 from vppctl.linux.executor import Executor
 from vppctl.linux.marked import Marked, observe_marked
 from vppctl.linux.named import discover
-from vppctl.linux.namespaces import Netns, described, raise_file_limit, spaces_at_once
+from vppctl.linux.namespaces import Netns, raise_file_limit, spaces_at_once
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.privileges import TO_CHANGE, require
 from vppctl.linux.resolve import resolve
@@ -51,7 +51,7 @@ def _links(label: str, *, dry_run: bool) -> Iterator[str]:
         if dry_run or not found:
             break
     for description, error in marked.unseen.items():
-        log.warning("namespace %s cannot be searched for links: %s", description, described(error))
+        log.warning("namespace %s cannot be searched for links: %s", description, cause(error))
 
 
 def _remove(links: Sequence[Link], marked: Marked, executor: Executor) -> None:

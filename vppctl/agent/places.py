@@ -13,9 +13,10 @@ from contextlib import ExitStack
 
 from vppctl.agent.memory import Memory
 from vppctl.agent.resolver import Resolver
+from vppctl.errors import cause
 from vppctl.linux.marked import observe_marked
 from vppctl.linux.named import discover, inhabited
-from vppctl.linux.namespaces import Netns, described, spaces_at_once
+from vppctl.linux.namespaces import Netns, spaces_at_once
 from vppctl.linux.nsids import NsidTable
 from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef
 from vppctl.reconcile.desired import DesiredState
@@ -47,7 +48,7 @@ class Places:
                 found = self._resolver.open(reference)
             except OSError as error:
                 # Nothing is known of where it leads; the passes and the audit ask again.
-                log.warning("namespace %s cannot be looked for: %s", reference, described(error))
+                log.warning("namespace %s cannot be looked for: %s", reference, cause(error))
                 continue
             if isinstance(found, Netns):
                 with found:
@@ -64,7 +65,7 @@ class Places:
         marks = self._desired.marks
         found = observe_marked(discover(), marks.group, marks.prefix, self._nsids)
         for description, reason in found.unseen.items():
-            log.warning("namespace %s cannot be searched for links: %s", description, described(reason))
+            log.warning("namespace %s cannot be searched for links: %s", description, cause(reason))
         for netns, place in found.places.items():
             self.memory.ways.setdefault(netns, place.reference)
         links = [link for link in found.links if not self.memory.knows(link)]

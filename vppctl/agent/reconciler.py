@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
+from vppctl.errors import cause
 from vppctl.linux.executor import Executor
-from vppctl.linux.namespaces import SHORTAGES, Netns, described
+from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe
 from vppctl.model.interface import NamespaceRef
@@ -23,7 +24,7 @@ from vppctl.reconcile.backlog import Backlog
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.judge import Blocked, condition, judge
 from vppctl.reconcile.marks import Marks
-from vppctl.reconcile.operations import CreateNamespace, DeleteLinks, Doomed, Failure, Operation, summary
+from vppctl.reconcile.operations import Failure, Operation, by_pair, summary
 from vppctl.reconcile.plan import Plan, Policy, plan
 from vppctl.reconcile.state import Condition, NetnsId, ObservedState, PairId, Reason, State
 
@@ -146,7 +147,7 @@ class Reconciler:
             found = self.places.search()
         except OSError as error:
             # What is configured has its places, which are looked at all the same.
-            log.warning("namespaces cannot be searched for links of this label: %s", described(error))
+            log.warning("namespaces cannot be searched for links of this label: %s", cause(error))
             self._sweep_at = now + SEARCH_PAUSE
             return set()
         self._sweep = False
@@ -154,7 +155,7 @@ class Reconciler:
 
     def _give_up(self, error: OSError, work: _Pass) -> None:
         """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""
-        text = f"the kernel cannot be asked: {described(error)}"
+        text = f"the kernel cannot be asked: {cause(error)}"
         log.warning("%s", text)
         work.conditions.clear()
         for pair in work.scope:
@@ -169,9 +170,7 @@ class Reconciler:
                 work.conditions.update(conditions)
             case _:
                 for name in self.desired.members(pair):
-                    work.conditions[name] = condition(
-                        self.desired, name, State.FAILED, _reason(failure), failure.message
-                    )
+                    work.conditions[name] = condition(self.desired, name, State.FAILED, failure.reason, failure.message)
 
     def _rounds(self, stack: ExitStack, work: _Pass) -> None:
         scope = work.scope.copy()
@@ -226,7 +225,7 @@ class Reconciler:
         texts: dict[NetnsId, str] = {}
         for netns, error in observed.unseen.items():
             where = space.description if (space := work.spaces.get(netns)) else f"net:[{netns.ino}]"
-            texts[netns] = f"namespace {where} cannot be asked: {described(error)}"
+            texts[netns] = f"namespace {where} cannot be asked: {cause(error)}"
             log.warning("%s", texts[netns])
         for pair in scope:
             names = {pair.first, pair.second}
@@ -243,7 +242,7 @@ class Reconciler:
             operations: list[Operation] = list(stage)
             for outcome in self.executor.execute(operations, work.spaces):
                 self.results["failed" if outcome.failure else "ok"] += 1
-                parts = _parts(outcome.operation)
+                parts = by_pair(outcome.operation)
                 pairs = parts.keys()
                 touched |= pairs
                 failed = f": {outcome.failure.message}" if outcome.failure else ""
@@ -265,7 +264,7 @@ class Reconciler:
                     continue
                 if failure and condition.reason is Reason.NONE:
                     condition = Condition(
-                        name, State.FAILED, _reason(failure), failure.message, condition.revision, condition.link
+                        name, State.FAILED, failure.reason, failure.message, condition.revision, condition.link
                     )
                 news[name] = condition
             if failure or any(c.state is State.FAILED for n in members if (c := news.get(n))):
@@ -277,22 +276,3 @@ class Reconciler:
                 if name not in self.desired.configured and not (failure and name in self.memory.places):
                     news[name] = None
         return news
-
-
-def _reason(failure: Failure) -> Reason:
-    return Reason.RESOURCE_EXHAUSTED if failure.errno in SHORTAGES else Reason.KERNEL_ERROR
-
-
-def _parts(operation: Operation) -> dict[PairId, Operation]:
-    """The operation by the pairs that it was for; of a deletion of many, what it was for each."""
-    match operation:
-        case DeleteLinks(netns=netns, links=links):
-            doomed: dict[PairId, tuple[Doomed, ...]] = {}
-            for link in links:
-                if link.pair:
-                    doomed[link.pair] = (*doomed.get(link.pair, ()), link)
-            return {pair: DeleteLinks(netns, own) for pair, own in doomed.items()}
-        case CreateNamespace(pairs=pairs):
-            return dict.fromkeys(pairs, operation)
-        case _:
-            return {operation.pair: operation}

@@ -6,21 +6,19 @@ moving a link costs an RCU grace period; links are deleted by group, since one b
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import assert_never
 
 from vppctl.linux import wire
 from vppctl.linux.named import create_named
-from vppctl.linux.namespaces import Netns, descriptors_left
+from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import set_checksum
 from vppctl.linux.rtnl import Answer, Rtnl
+from vppctl.linux.side_by_side import THREADS, side_by_side
 from vppctl.linux.steps import ADDRESSES, LINKS, Step, Steps, failed, refused, run_steps, setting_step
 from vppctl.reconcile.operations import (
     AddAddress,
@@ -38,10 +36,6 @@ from vppctl.reconcile.operations import (
 )
 from vppctl.reconcile.state import NetnsId
 
-THREADS = 32
-"""So many deletes wait for the kernel's grace periods side by side."""
-DESCRIPTORS = 4
-"""That a thread may need at one time, and some to spare: its socket, and two namespaces while it opens that."""
 DOOM_BASE = 0x77000000
 """Groups of links on their way out are 0x77000000 to 0x77ffffff, a fresh one for each delete."""
 
@@ -145,63 +139,30 @@ class Executor:
         spaces: Mapping[NetnsId, Netns],
         failures: dict[int, Failure],
     ) -> None:
-        works = [
-            work for number, operation in deletes for work in self._delete_links(number, operation, spaces, failures)
-        ]
-        side_by_side(works)
-
-    def _delete_links(
-        self, number: int, operation: DeleteLinks, spaces: Mapping[NetnsId, Netns], failures: dict[int, Failure]
-    ) -> Iterator[Callable[[], None]]:
-        """What is to be done for one operation, in pieces that may run side by side."""
-
-        def attempt(delete: Callable[[], Failure | None]) -> None:
+        def work(delete: tuple[int, Callable[[], Failure | None]]) -> None:
+            number, attempt = delete
             try:
-                failure = delete()
+                failure = attempt()
             except OSError as error:
                 failure = failed("delete links", error)
             if failure:
                 failures.setdefault(number, failure)
 
+        pieces = [(number, piece) for number, operation in deletes for piece in self._pieces(operation, spaces)]
+        side_by_side(work, pieces)
+
+    def _pieces(
+        self, operation: DeleteLinks, spaces: Mapping[NetnsId, Netns]
+    ) -> Iterator[Callable[[], Failure | None]]:
+        """What is to be done for one operation, in pieces that may be done side by side."""
         space = spaces.get(operation.netns)
         if space is not None:
-            yield partial(attempt, partial(_delete_in, space, operation.links))
+            yield partial(_delete_in, space, operation.links)
         elif (nsid := self._nsids.nsid(operation.netns)) is not None:
             # Each waits for a grace period of its own: there is no group to be set by id (RTM_SETLINK says ENODEV).
             size = -(-len(operation.links) // THREADS)
             for start in range(0, len(operation.links), size):
-                yield partial(attempt, partial(_delete_by_id, nsid, operation.links[start : start + size]))
-
-
-def side_by_side(works: Sequence[Callable[[], None]]) -> None:
-    """Do these in as many threads as there may be, the calling one among them."""
-    waiting = deque(works)
-    broken: list[BaseException] = []
-
-    def work() -> None:
-        with contextlib.suppress(IndexError):
-            while True:
-                one = waiting.popleft()
-                try:
-                    one()
-                except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
-                    broken.append(error)
-
-    threads: list[threading.Thread] = []
-    count = min(THREADS, len(works))
-    if count > 1:
-        count = min(count, descriptors_left() // DESCRIPTORS)
-    with contextlib.suppress(RuntimeError):
-        # That one cannot be started: with fewer it takes longer.
-        for number in range(1, count):
-            threads.append(thread := threading.Thread(target=work, name=f"delete-{number}"))
-            thread.start()
-    work()
-    for thread in threads:
-        if thread.ident is not None:
-            thread.join()
-    if broken:
-        raise broken[0]
+                yield partial(_delete_by_id, nsid, operation.links[start : start + size])
 
 
 def _delete_in(space: Netns, links: Sequence[Doomed]) -> Failure | None:

@@ -83,15 +83,6 @@ def pass_on_shortage(error: OSError) -> None:
         raise error
 
 
-def described(error: OSError) -> str:
-    """What the kernel said, and what to do where that is known."""
-    text = error.strerror or str(error)
-    if error.errno != errno.EMFILE:
-        return text
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return f"{text}; the limit of this process is {limit}: raise it by 'ulimit -n', or LimitNOFILE= of the unit"
-
-
 def is_netns(fd: int) -> bool:
     """Whether the descriptor is of a network namespace and nothing else."""
     try:

@@ -13,6 +13,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from vppctl.linux import wire
@@ -96,7 +97,7 @@ def observe(
                 # Of one that is reached by its id: it died between the last event and now.
                 if space is not None or error.errno not in _DEAD:
                     unseen[netns] = error
-    return ObservedState({(link.netns, link.name): link for link in links}, frozenset(spaces), unseen)
+    return replace(ObservedState.of(links), reached=frozenset(spaces), unseen=unseen)
 
 
 class Peers(NamedTuple):

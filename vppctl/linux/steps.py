@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from vppctl.errors import cause
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns, enable_ipv6
 from vppctl.linux.rtnl import Answer, Rtnl
@@ -82,7 +83,7 @@ def refused(what: str, answer: Answer) -> Failure:
 
 def failed(what: str, error: OSError) -> Failure:
     """It could not even be asked."""
-    return Failure(error.errno or 0, f"cannot {what}: {error.strerror}", error.errno not in PERMANENT)
+    return Failure(error.errno or 0, f"cannot {what}: {cause(error)}", error.errno not in PERMANENT)
 
 
 def _words(step: Step) -> str:

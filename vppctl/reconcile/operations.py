@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from vppctl.reconcile.state import NetnsId, PairId
+from vppctl.errors import SHORTAGES
+from vppctl.reconcile.state import NetnsId, PairId, Reason
 
 
 class CreateNamespace(NamedTuple):
@@ -136,6 +137,11 @@ class Failure(NamedTuple):
     retriable: bool = True
     """False when trying again without a change cannot help."""
 
+    @property
+    def reason(self) -> Reason:
+        """What the state of the pair gives as its reason."""
+        return Reason.RESOURCE_EXHAUSTED if self.errno in SHORTAGES else Reason.KERNEL_ERROR
+
 
 class Outcome(NamedTuple):
     """What became of an operation; `failure` is None when it worked.
@@ -145,3 +151,18 @@ class Outcome(NamedTuple):
 
     operation: Operation
     failure: Failure | None = None
+
+
+def by_pair(operation: Operation) -> dict[PairId, Operation]:
+    """The operation by the pairs that it was for; of a deletion of many, what it was for each."""
+    match operation:
+        case DeleteLinks(netns=netns, links=links):
+            doomed: dict[PairId, tuple[Doomed, ...]] = {}
+            for link in links:
+                if link.pair:
+                    doomed[link.pair] = (*doomed.get(link.pair, ()), link)
+            return {pair: DeleteLinks(netns, own) for pair, own in doomed.items()}
+        case CreateNamespace(pairs=pairs):
+            return dict.fromkeys(pairs, operation)
+        case _:
+            return {operation.pair: operation}
