@@ -17,7 +17,10 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # In a parallel run each worker was started in namespaces of its own (tests/support/worker.py); the first process
     # runs no tests.
-    parallel = hasattr(config, "workerinput") or config.getoption("dist", "no") != "no"
+    worker = hasattr(config, "workerinput")
+    if worker and "VPPCTL_TEST_WORKER" not in os.environ:
+        raise pytest.UsageError("a worker would run in the machine's own namespaces; tests/run starts them in others")
+    parallel = worker or config.getoption("dist", "no") != "no"
     if os.geteuid() == 0 and not config.option.collectonly and not parallel:
         netns.isolate()
     for name in list(os.environ):

@@ -13,4 +13,5 @@ from tests.support import netns
 if __name__ == "__main__":
     if os.geteuid() == 0:
         netns.isolate()
+    os.environ["VPPCTL_TEST_WORKER"] = "isolated"
     os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
