@@ -48,7 +48,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(Rtnl, "_dump", short)
     # Dumps are for many; here they are to be used for few.
     monkeypatch.setattr(nsids, "FEW", 0)
-    monkeypatch.setattr(observe, "BY_INDEX", 0)
+    monkeypatch.setattr(observe, "MANY", 0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

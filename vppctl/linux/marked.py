@@ -68,7 +68,7 @@ def _veths(space: Netns) -> list[Raw]:
     """All VETHs of a namespace; where the dump cannot be had in one piece, each that was seen is asked for."""
     with Rtnl(space) as rtnl:
         try:
-            bodies = [body for _, body in rtnl.dump(wire.dump_links("veth"))]
+            bodies = [body for _, body in rtnl.dump(wire.dump_links(kind="veth"))]
         except DumpInterruptedError as error:
             bodies = each_link(rtnl, sorted({wire.IFINFO.unpack_from(body)[2] for _, body in error.bodies}), None)
     return [read_link(space.id, body) for body in bodies]

@@ -24,8 +24,8 @@ from vppctl.linux.offload import read_checksums
 from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import Link, NetnsId, ObservedState
 
-BY_INDEX = 128
-"""Up to so many links of a namespace are asked for their addresses one by one: all others' would be dumped, too."""
+MANY = 128
+"""More links or addresses than this are read by a dump, which costs a third of as many questions."""
 _VETH = wire.text(wire.IFLA_INFO_KIND, "veth")
 _WANTED = frozenset(
     {
@@ -126,16 +126,27 @@ class Peers(NamedTuple):
 def _read(
     rtnl: Rtnl, peers: Peers, netns: NetnsId, names: Mapping[str, Collection[str]], nsid: int | None = None
 ) -> list[Link]:
-    raw = [read_link(netns, body) for body in each_link(rtnl, names, nsid)]
+    raw = _named(rtnl, netns, names, nsid) if len(names) > MANY else []
+    shown = {link.name for link in raw}
+    raw += [read_link(netns, body) for body in each_link(rtnl, [name for name in names if name not in shown], nsid)]
     addresses = _all_addresses(rtnl, raw, names, nsid)
     known = peers.of(netns, raw, nsid)
     return [complete(r, addresses.get(r.index, ()), known) for r in raw]
 
 
-def each_link(rtnl: Rtnl, which: Collection[str | int], nsid: int | None) -> list[bytes]:
-    """Those of these links that exist. Raises OSError when the kernel does not know: that is not absence.
+def _named(rtnl: Rtnl, netns: NetnsId, names: Collection[str], nsid: int | None) -> list[Raw]:
+    """Those of the links with these names that a dump shows: it takes no lock, and each question waits for one."""
+    try:
+        bodies = rtnl.dump(wire.dump_links(nsid=nsid))
+    except DumpInterruptedError:
+        return []
+    return [link for link in (read_link(netns, body) for _, body in bodies) if link.name in names]
 
-    Always one by one: a dump that ends early looks like a whole one, and it is not faster by much.
+
+def each_link(rtnl: Rtnl, which: Collection[str | int], nsid: int | None) -> list[bytes]:
+    """Those of these links that exist, asked for one by one.
+
+    Raises OSError when the kernel says anything but that there is none: that is not absence.
     """
     # A name may be another link's name and an alternative one of a link that is asked for, too.
     found: dict[int, bytes] = {}
@@ -152,7 +163,7 @@ def _all_addresses(
     """The addresses of these links: of many by one dump, which proves what it shows and not what it does not show."""
     found: dict[int, list[_Address]] = {}
     left: Iterable[Raw] = raw
-    if len(raw) > BY_INDEX:
+    if len(raw) > MANY:
         # While duplicate address detection ends everywhere, the dump may be interrupted by each.
         with contextlib.suppress(DumpInterruptedError):
             _addresses(rtnl.dump(wire.dump_addresses(nsid=nsid)), found)

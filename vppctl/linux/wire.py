@@ -176,14 +176,19 @@ def get_link(which: str | int, nsid: int | None = None) -> bytes:
     return message(RTM_GETLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, which) + target)
 
 
-def dump_links(kind: str) -> bytes:
-    """A dump of all links of one kind.
+def dump_links(*, kind: str = "", nsid: int | None = None) -> bytes:
+    """A dump of all links, or of those of one kind.
 
     Only with a mask does the kernel make room for the largest link: without one, the first link that does not fit ends
-    the dump, as if there were no more (rtnl_calcit, net/core/rtnetlink.c).
+    the dump, as if there were no more (rtnl_calcit, net/core/rtnetlink.c). It looks for the largest here, not where the
+    id leads.
     """
-    of_kind = attribute(IFLA_LINKINFO | NLA_F_NESTED, text(IFLA_INFO_KIND, kind))
-    return message(RTM_GETLINK, NLM_F_DUMP, IFINFO.pack(0, 0, 0, 0, 0) + of_kind + u32(IFLA_EXT_MASK, EXT_MASK))
+    body = IFINFO.pack(0, 0, 0, 0, 0) + u32(IFLA_EXT_MASK, EXT_MASK)
+    if kind:
+        body += attribute(IFLA_LINKINFO | NLA_F_NESTED, text(IFLA_INFO_KIND, kind))
+    if nsid is not None:
+        body += i32(IFLA_TARGET_NETNSID, nsid)
+    return message(RTM_GETLINK, NLM_F_DUMP, body)
 
 
 def dump_addresses(index: int = 0, nsid: int | None = None) -> bytes:
