@@ -143,7 +143,14 @@ def wipe() -> None:
 @contextmanager
 def agent(*options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A running agent."""
-    process = subprocess.Popen([VPPCTL, "agent", "run", *options], stderr=subprocess.DEVNULL)
+    with terminated([VPPCTL, "agent", "run", *options]) as process:
+        yield process
+
+
+@contextmanager
+def terminated(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A running program, ended by SIGTERM at the end of `with`."""
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         yield process
     finally:

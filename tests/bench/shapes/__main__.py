@@ -20,7 +20,7 @@ from tests.bench.shapes.by_agent import ETCD_OPTIONS
 from tests.bench.shapes.figures import HEADER, Figures, growth_rows, markdown, row
 from tests.bench.shapes.look import Space
 from tests.bench.shapes.rounds import measure
-from tests.bench.shapes.ways import WAYS
+from tests.bench.shapes.ways import WAYS, ways_of
 from tests.bench.timing import prepare
 from tests.support.etcd import Etcd
 from tests.support.netns import isolate
@@ -41,11 +41,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--markdown", action="store_true", help="only print README's tables of the figures in --save")
     options = parser.parse_args(arguments)
     figures = Figures(options.save)
-    if options.markdown:
-        print(markdown(figures))
-        return
-    sizes = sorted(int(size) for size in options.sizes.split(","))
-    ways = [way for way in WAYS if not options.way or way.name in options.way]
+    failures = [] if options.markdown else run(options, figures)
+    print("", markdown(figures), sep="\n")
+    if not options.markdown:
+        print("", *(f"missed: {line}" for line in figures.missed()), *failures, sep="\n")
+    sys.exit(1 if failures else 0)
+
+
+def run(options: argparse.Namespace, figures: Figures) -> list[str]:
+    """Measure what is asked for and not known yet, and print it; what did not come to its end is returned."""
+    failures = []
     start = time.monotonic()
     prepare()
     isolate()
@@ -56,15 +61,25 @@ def main(arguments: list[str]) -> None:
         with Etcd(folder, *ETCD_OPTIONS) as etcd:
             print(HEADER, flush=True)
             for shape in options.shape or SHAPES:
-                for pairs in sizes:
-                    left = [way for way in ways if (shape, way.name, pairs) not in figures]
-                    runs = options.runs if pairs <= SMALL else 1
-                    if left:
-                        found = measure(shape, pairs, left, runs, etcd, folder / "files", figures)
-                        figures.add(found)
-                        figures.save()
-                        print(*(row(figure) for figure in found), sep="\n", flush=True)
-                for line in growth_rows(figures, shape):
-                    print(line, file=sys.stderr)
+                for pairs in sorted(int(size) for size in options.sizes.split(",")):
+                    left = [w for w in ways_of(shape) if not options.way or w.name in options.way]
+                    left = [way for way in left if (shape, way.name, pairs) not in figures]
+                    if not left:
+                        continue
+                    rounds = options.runs if pairs <= SMALL else 1
+                    try:
+                        found = measure(shape, pairs, left, rounds, etcd, folder / "files", figures)
+                    except AssertionError as error:
+                        failures.append(f"failed: {shape}, {pairs} pairs: {error}")
+                        print(failures[-1], file=sys.stderr, flush=True)
+                        continue
+                    figures.add(found)
+                    figures.save()
+                    print(*(row(figure) for figure in found), sep="\n", flush=True)
+                print(*growth_rows(figures, shape), sep="\n", file=sys.stderr)
                 print(f"{shape}: {time.monotonic() - start:.0f} s so far", file=sys.stderr, flush=True)
-    print("", markdown(figures), "", *(f"missed: {line}" for line in figures.missed()), sep="\n")
+    return failures
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from tests.bench.pairs import agent
+from tests.bench.pairs import terminated
 from tests.bench.scale import cpu_seconds
 from tests.bench.shapes.look import PATIENCE
+from tests.bench.timing import VPPCTL
 from tests.support.etcd import Etcd
 from tests.support.netns import wait_until
 from tests.support.shapes import Document
@@ -20,7 +20,7 @@ from vppctl.model.keys import config_key, status_prefix
 from vppctl.store.base import Changed, Delete, Operation, Put
 from vppctl.store.settings import open_store, parse_store_url
 
-LABEL = "vpp1"
+LABEL = "bench"
 ETCD_OPTIONS = ("--max-txn-ops=50000", "--max-request-bytes=67108864", "--quota-backend-bytes=4294967296")
 """All of a shape goes into one transaction."""
 IDLE = 0.2
@@ -109,7 +109,7 @@ def absent(report: dict[str, Any] | None) -> bool:
 def running(etcd: Etcd) -> Iterator[ByAgent]:
     """An agent without any configuration."""
     etcd.ctl("del", "/vnf-agent/", "--prefix")
-    os.environ.update(ETCDCTL_ENDPOINTS=etcd.endpoint, ETCDCTL_API="3")
-    with agent() as process, ByAgent(etcd, process) as found:
+    command = [VPPCTL, "--store", f"etcd://{etcd.endpoint}", "--label", LABEL, "agent", "run"]
+    with terminated(command) as process, ByAgent(etcd, process) as found:
         wait_until(lambda: etcd.ctl("get", f"/vnf-agent/{LABEL}/check/", "--prefix"), "the agent to be there", 30)
         yield found

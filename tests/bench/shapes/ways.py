@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tests.bench.shapes import by_hand
 from tests.bench.shapes.by_hand import Files, Script
-from tests.support.shapes import Document, moved, namespaces, readdressed, renamed, swapped, with_mtu
+from tests.support.shapes import Document, moved, namespaces, readdressed, renamed, shape, swapped, with_mtu
 
 Documents = Sequence[Document]
 
@@ -112,3 +112,9 @@ WAYS = (
     Way("killed", "process of the hub killed", list, _killed, Start.SHAPE, Until.REPORTS, Event.PROCESS_KILLED),
 )
 """By the agent in one transaction each."""
+
+
+def ways_of(name: str) -> list[Way]:
+    """The ways of change that suit a shape."""
+    documents = shape(name, 1, pid=1).documents
+    return [way for way in WAYS if way.suits(documents)]
