@@ -202,7 +202,7 @@ def without_detection(spaces: Iterable[Space]) -> None:
 def wait_for_detection(spaces: Iterable[Space]) -> None:
     """Until no address is tentative any more."""
     for space in spaces:
-        wait_until(lambda: not _tentative(space), f"addresses of {space} to be known as unique", 60)  # noqa: B023
+        wait_until(lambda: not _tentative(space), f"addresses of {space} to be unique", PATIENCE)  # noqa: B023
 
 
 def _tentative(space: Space) -> int:
