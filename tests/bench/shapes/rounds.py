@@ -68,8 +68,8 @@ class AgentParty:
         look.wait_for(kernel, old, changed)
         if way.event is Event.PROCESS_KILLED:
             reported = (time.perf_counter() - start) * 1e3
-        self._agent.wait_idle()
         if way.event is Event.NAMESPACES_REMOVED:
+            self._agent.wait_idle()
             self._agent.wait_reported([d["name"] for d in after], applied(0))
         self._taken.setdefault(way.name, []).append((kernel_has_it or reported, reported))
 
