@@ -4,7 +4,7 @@ Each shape (pairs between two namespaces, stars, chain, mesh, all in one namespa
 each way of change: by a running agent, in one transaction of etcd, and by scripts around `ip`. The agent's time ends
 when the kernel has all of the change, seen from outside; for deletions, and where nothing changes in the kernel, when
 the agent has reported every interface. What is in the file of --save already is not measured again, so that a run can
-be stopped and continued, or made shape by shape.
+be stopped and continued, or done shape by shape.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from tests.bench.timing import timed
 from tests.support.shapes import Document, kernel_name, namespaces
 
 GROUP = 4711
-"""Of all links that are made by hand."""
+"""Of all links that are created by hand."""
 MANY = 4
 """More namespaces than this are worked on side by side, too ..."""
 SIDE_BY_SIDE = 8
@@ -202,7 +202,7 @@ def replace(files: Files, before: Sequence[Document], after: Sequence[Document])
 
 
 def renew_namespaces(files: Files, documents: Sequence[Document]) -> list[Script]:
-    """The named namespaces deleted, and all made anew; ends elsewhere go first, since the kernel takes its time."""
+    """The named namespaces deleted, and all created anew; ends elsewhere go first, since the kernel takes its time."""
     first = remove_in(space for space in spaces_of(documents) if not space.name)
     deletion = first + forget_namespaces(files, documents)
     return [Script(f"`ip netns del`, {making.title}", deletion + making.text) for making in make(files, documents)]

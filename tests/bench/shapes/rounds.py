@@ -41,7 +41,7 @@ class Party(Protocol):
         """Make these, with their namespaces there already."""
 
     def clear(self, documents: Documents) -> None:
-        """Remove these, of which some may have gone; their namespaces are somebody else's."""
+        """Remove these, of which some may have gone; their namespaces are left to the caller."""
 
 
 class AgentParty:
@@ -54,7 +54,8 @@ class AgentParty:
     def take(self, way: Way, before: Documents, after: Documents, kernel: Kernel) -> None:
         survive = [space for space in kernel if way.event is not Event.NAMESPACES_REMOVED or not space.name]
         old = {space: look.seen(space) for space in survive} if way.renews else {}
-        changed = [d["name"] for d in after if d not in before or way.again or way.event]
+        documents = {document["name"]: document for document in before}
+        changed = [d["name"] for d in after if way.again or way.event or documents.get(d["name"]) != d]
         self._agent.wait_idle()
         start = time.perf_counter()
         revision = self._happen(way, before, after)

@@ -108,7 +108,7 @@ def test_pairs_that_are_tied_otherwise_are_found(files: Files) -> None:
 
 
 def standing(files: Files) -> list[Document]:
-    """Pairs made by hand."""
+    """Pairs created by hand."""
     documents = list(shape("pairs", 2).documents)
     for script in by_hand.make(files, documents)[:1]:
         by_hand.run(script, files.folder)
