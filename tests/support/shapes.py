@@ -117,7 +117,7 @@ def _addresses(number: int, place: int) -> list[str]:
     subnet = number * 4 + place
     return [
         f"10.{subnet >> 16}.{subnet >> 8 & 255}.{subnet & 255}/30",
-        f"2001:db8:{number:x}::{place}/64",
+        f"2001:db8:{number + 1:x}::{place}/64",
     ]
 
 
