@@ -101,9 +101,10 @@ def test_a_namespace_that_is_removed_each_time(vppctl: Vppctl) -> None:
             if links("one"):
                 ip("netns", "del", "one")
                 removed += 1
-            return vppctl.state("va").get("state") == "FAILED"
+            # In between, the namespace may go while links are created in it.
+            message = vppctl.state("va").get("message", "")
+            return "something else keeps changing it: namespace 'one' is deleted" in message
 
-        wait_until(remove, "the fight to be named", 20)
-        assert "namespace 'one' is deleted" in vppctl.state("va")["message"]
-        assert removed < 20
+        wait_until(remove, "the fight to be named", 30)
+        assert removed < 30
         vppctl.wait_state("va", "APPLIED", timeout=20)
