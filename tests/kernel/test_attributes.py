@@ -14,6 +14,7 @@ from tests.support.netns import ip, links
 from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
+from vppctl.linux import observe
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.processes import start_of
 from vppctl.microservices import Microservices
@@ -174,8 +175,12 @@ def test_what_an_operator_adds_to_a_link_is_let_be(reconciler: Reconciler) -> No
     assert link["altnames"] == ["uplink-to-b"]
 
 
-def test_a_name_that_is_anothers_alternative_name(reconciler: Reconciler) -> None:
+@pytest.mark.parametrize("many", [128, 0], ids=["asked for by name", "from a dump"])
+def test_a_name_that_is_anothers_alternative_name(
+    reconciler: Reconciler, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once: KernelError, cannot make 'a': File exists."""
+    monkeypatch.setattr(observe, "MANY", many)
     ip("netns", "add", "x")
     ip("-n", "x", "link", "add", "eth0", "type", "bridge")
     for name in ("other", "a"):
@@ -191,8 +196,12 @@ def test_a_name_that_is_anothers_alternative_name(reconciler: Reconciler) -> Non
     assert set(links("x")) == {"eth0", "a"}
 
 
-def test_a_name_that_is_an_alternative_one_of_our_own_link(reconciler: Reconciler) -> None:
+@pytest.mark.parametrize("many", [128, 0], ids=["asked for by name", "from a dump"])
+def test_a_name_that_is_an_alternative_one_of_our_own_link(
+    reconciler: Reconciler, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once, the link was read twice, and had each of its addresses twice."""
+    monkeypatch.setattr(observe, "MANY", many)
     put(reconciler, veth("a", "b", "x", ip_addresses=[V4]), veth("b", "a"))
     apply(reconciler, 0.0)
     before = seen()

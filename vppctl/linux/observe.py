@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from vppctl.linux.counters import statistics
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import read_checksums
-from vppctl.linux.rtnl import Rtnl
+from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import Link, NetnsId, ObservedState
 
 MANY = 128
@@ -39,6 +40,7 @@ _WANTED = frozenset(
         wire.IFLA_PROP_LIST,
     }
 )
+_ALTNAME = frozenset({wire.IFLA_ALT_IFNAME})
 _DEAD = (errno.EINVAL, errno.ENODEV, errno.ENONET)
 """What the kernel says of a namespace's id when the namespace is no more."""
 _UP = bytes((wire.IF_OPER_UP,))
@@ -197,5 +199,18 @@ def complete(raw: Raw, addresses: Iterable[Address], peers: Mapping[int, NetnsId
         statistics=statistics(counters) if counters else None,
         arp=not raw.flags & wire.IFF_NOARP,
         multicast=bool(raw.flags & wire.IFF_MULTICAST),
-        altnames=tuple(wire.nested_strings(properties, wire.IFLA_ALT_IFNAME)) if properties else (),
+        altnames=_altnames(properties) if properties else (),
     )
+
+
+def _altnames(properties: bytes) -> tuple[str, ...]:
+    """The strings of an IFLA_PROP_LIST: rtattrs of one type, of which `wire.attributes` keeps the last."""
+    found: list[str] = []
+    at = 0
+    while at + 4 <= len(properties):
+        length = int.from_bytes(properties[at : at + 2], sys.byteorder)
+        if length < 4:
+            break
+        found += map(wire.string, wire.attributes(properties[at : at + length], 0, _ALTNAME).values())
+        at += (length + 3) & ~3
+    return tuple(found)

@@ -264,19 +264,6 @@ def attributes(data: bytes, at: int, wanted: frozenset[int] = ALL) -> dict[int, 
     return found
 
 
-def nested_strings(data: bytes, kind: int) -> list[str]:
-    """All strings of this type in a list of rtattrs, where `attributes` keeps one of each type."""
-    found, at = [], 0
-    while at + 4 <= len(data):
-        length, this = _ATTRIBUTE.unpack_from(data, at)
-        if length < 4:
-            break
-        if this & NLA_TYPE_MASK == kind:
-            found.append(string(data[at + 4 : at + length]))
-        at += (length + 3) & ~3
-    return found
-
-
 def link_name(body: bytes) -> str:
     """The name in a link message; it is the first attribute (rtnl_fill_ifinfo, net/core/rtnetlink.c)."""
     length, kind = _ATTRIBUTE.unpack_from(body, IFINFO.size)
