@@ -10,21 +10,22 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
+from vppctl.agent.work import Pass
 from vppctl.errors import cause
 from vppctl.linux.executor import Executor
-from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe
 from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.backlog import Backlog
 from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.judge import Blocked, condition, judge
+from vppctl.reconcile.drift import drift_of
+from vppctl.reconcile.judge import Awaiting, Blocked, condition, judge
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import Failure, Operation, by_pair, summary
+from vppctl.reconcile.pacing import Looked, Pacing
 from vppctl.reconcile.plan import Plan, Policy, plan
 from vppctl.reconcile.state import Condition, NetnsId, ObservedState, PairId, Reason, State
 
@@ -35,20 +36,6 @@ ROUNDS = 6
 took away as a side effect (IPv6 addresses on link down), and verification, with some to spare."""
 SEARCH_PAUSE = 5.0
 """Seconds until a search of all namespaces that could not be made is tried again."""
-
-
-@dataclass(slots=True)
-class _Pass:
-    """What one pass has found so far."""
-
-    scope: set[PairId]
-    policy: Policy
-    conditions: dict[str, Condition] = field(default_factory=dict)
-    failures: dict[PairId, Failure] = field(default_factory=dict)
-    spaces: dict[NetnsId, Netns] = field(default_factory=dict)
-    done: dict[PairId, list[str]] = field(default_factory=dict)
-    blind: set[PairId] = field(default_factory=set)
-    """Those of `failures` of which nothing is known: a namespace of theirs could not be looked at."""
 
 
 class Reconciler:
@@ -66,6 +53,7 @@ class Reconciler:
     ) -> None:
         self.desired = DesiredState(Marks(label), nsids.own)
         self.backlog = Backlog()
+        self.pacing = Pacing(self.desired, self.backlog)
         self.resolver = resolver
         self.places = Places(self.desired, resolver, nsids)
         self.memory = self.places.memory
@@ -97,7 +85,11 @@ class Reconciler:
 
     def refresh_namespaces(self, references: Iterable[NamespaceRef] | None = None) -> None:
         """Look where these references (None: all) lead to now; pairs whose namespace is another one are enqueued."""
-        self.backlog.add(self.places.refresh(references))
+        concerned = self.places.refresh(references)
+        # Whoever removes a namespace that the agent creates may do so each time.
+        awaiting = {pair for pair in concerned if isinstance(judge(self.desired, pair), Awaiting)}
+        self.backlog.again(awaiting)
+        self.backlog.add(concerned - awaiting)
 
     def run(self, now: float) -> dict[str, Condition | None]:
         """Do all that is due at `now`; returns the news by interface name, None for one that is no more."""
@@ -115,10 +107,12 @@ class Reconciler:
             if part <= looked_at:
                 continue
             self._on_progress()
-            work = _Pass(part - looked_at, Policy(start=bool(self._first), adopt=self._adopt, only=self._first))
+            retried, doubtful = self.pacing.retried(part, now), self.pacing.doubtful()
+            policy = Policy(bool(self._first), self._adopt, self._first, retried, doubtful)
+            work = Pass(part - looked_at, policy, retried=retried)
             with ExitStack() as stack:
                 try:
-                    self._rounds(stack, work)
+                    self._rounds(stack, work, now)
                 except OSError as error:
                     self._give_up(error, work)
                     whole = False
@@ -134,7 +128,7 @@ class Reconciler:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
         scope = self.desired.all_pairs() | self._search(0.0)
         for part in self.places.parts(scope):
-            work = _Pass(part, Policy())
+            work = Pass(part, Policy())
             with ExitStack() as stack:
                 observed, pairs = self._look(stack, work.scope, work)
                 result = plan(self.desired, observed, pairs - work.blind)
@@ -153,7 +147,7 @@ class Reconciler:
         self._sweep = False
         return found
 
-    def _give_up(self, error: OSError, work: _Pass) -> None:
+    def _give_up(self, error: OSError, work: Pass) -> None:
         """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""
         text = f"the kernel cannot be asked: {cause(error)}"
         log.warning("%s", text)
@@ -161,7 +155,7 @@ class Reconciler:
         for pair in work.scope:
             self._fail(pair, Failure(error.errno or 0, text), work)
 
-    def _fail(self, pair: PairId, failure: Failure, work: _Pass) -> None:
+    def _fail(self, pair: PairId, failure: Failure, work: Pass) -> None:
         """Nothing is known of what the kernel has of this pair, but what its documents say holds all the same."""
         work.failures[pair] = failure
         work.blind.add(pair)
@@ -172,14 +166,20 @@ class Reconciler:
                 for name in self.desired.members(pair):
                     work.conditions[name] = condition(self.desired, name, State.FAILED, failure.reason, failure.message)
 
-    def _rounds(self, stack: ExitStack, work: _Pass) -> None:
+    def _rounds(self, stack: ExitStack, work: Pass, now: float) -> None:
         scope = work.scope.copy()
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             observed, scope = self._look(stack, scope, work)
-            active = scope - work.failures.keys()
+            paused = self.pacing.paused(scope - work.failures.keys(), now)
+            active = scope - work.failures.keys() - paused
             result = plan(self.desired, observed, active, work.policy)
             work.conditions.update(result.conditions)
-            work.policy = Policy()
+            if paused:
+                self._let_be(observed, paused, work)
+            if result:
+                known = active if number == ROUNDS - 1 else {pair for pair in active if self.pacing.is_known(pair)}
+                self._note_drift(observed, result, known, work)
+            work.policy = Policy(doubtful=work.policy.doubtful)
             following = self._execute(result, work)
             if failed := scope & (work.failures.keys() - work.blind):
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
@@ -191,9 +191,21 @@ class Reconciler:
             if not scope:
                 return
         for pair in scope:
-            work.failures[pair] = Failure(0, "it does not stay as configured; something else keeps changing it")
+            work.unsettled.add(pair)
+            work.failures[pair] = Failure(0, "it does not stay as configured")
 
-    def _look(self, stack: ExitStack, scope: set[PairId], work: _Pass) -> tuple[ObservedState, set[PairId]]:
+    def _let_be(self, observed: ObservedState, pairs: set[PairId], work: Pass) -> None:
+        """Take note of what is to be done about these, and do not do it."""
+        result = plan(self.desired, observed, pairs, Policy(doubtful=work.policy.doubtful))
+        work.conditions.update(result.conditions)
+        self._note_drift(observed, result, pairs, work)
+        work.waiting |= pairs & work.drift.keys()
+
+    def _note_drift(self, observed: ObservedState, result: Plan, pairs: set[PairId], work: Pass) -> None:
+        if pairs := pairs - work.retried - work.drift.keys():
+            work.drift.update(drift_of(pairs, self.desired, observed, result))
+
+    def _look(self, stack: ExitStack, scope: set[PairId], work: Pass) -> tuple[ObservedState, set[PairId]]:
         """Observe the pairs in scope, and those whose links turn out to be in their way."""
         while True:
             # What has happened by now, our own changes among it, is seen by the look that follows.
@@ -218,7 +230,7 @@ class Reconciler:
             work.scope |= wider
             scope = wider
 
-    def _note_unseen(self, observed: ObservedState, scope: Iterable[PairId], work: _Pass) -> None:
+    def _note_unseen(self, observed: ObservedState, scope: Iterable[PairId], work: Pass) -> None:
         """A namespace that cannot be asked concerns the pairs that have to do with it, and no others."""
         if not observed.unseen:
             return
@@ -232,7 +244,7 @@ class Reconciler:
             for netns in self.places.wanted(names | self.memory.partners(names)).keys() & texts.keys():
                 self._fail(pair, Failure(observed.unseen[netns].errno or 0, texts[netns]), work)
 
-    def _execute(self, result: Plan, work: _Pass) -> set[PairId]:
+    def _execute(self, result: Plan, work: Pass) -> set[PairId]:
         """Carry out the stages in order; returns the pairs that something was done about."""
         touched: set[PairId] = set()
         for stage in (result.deletes, result.namespaces, result.creates, result.settings):
@@ -253,26 +265,27 @@ class Reconciler:
                     work.failures.update((pair, outcome.failure) for pair in pairs if pair not in work.failures)
         return touched
 
-    def _conclude(self, work: _Pass, now: float) -> dict[str, Condition | None]:
+    def _conclude(self, work: Pass, now: float) -> dict[str, Condition | None]:
         news: dict[str, Condition | None] = {}
         for pair in work.scope:
-            failure = work.failures.get(pair)
-            members = self.desired.members(pair)
-            for name in members:
-                condition = work.conditions.get(name)
-                if condition is None:
-                    continue
-                if failure and condition.reason is Reason.NONE:
-                    condition = Condition(
-                        name, State.FAILED, failure.reason, failure.message, condition.revision, condition.link
-                    )
-                news[name] = condition
-            if failure or any(c.state is State.FAILED for n in members if (c := news.get(n))):
-                self.backlog.failed(pair, now)
-            else:
-                self.backlog.succeeded(pair)
+            failure, unsettled = work.failures.get(pair), pair in work.unsettled
+            conditions = [c for name in self.desired.members(pair) if (c := work.conditions.get(name))]
+            if failure and not unsettled:
+                conditions = [_failed(condition, failure.reason, failure.message) for condition in conditions]
+            waiting, retried = pair in work.waiting, pair in work.retried
+            looked = Looked(conditions, work.drift.get(pair, ()), failure is not None, unsettled, waiting, retried)
+            if contest := self.pacing.conclude(pair, looked, now):
+                conditions = [_failed(condition, Reason.KERNEL_ERROR, contest) for condition in conditions]
+            news.update((condition.name, condition) for condition in conditions)
             for name in (pair.first, pair.second):
                 # What is left of one that is not configured is what a document with errors freezes.
                 if name not in self.desired.configured and not (failure and name in self.memory.places):
                     news[name] = None
         return news
+
+
+def _failed(condition: Condition, reason: Reason, message: str) -> Condition:
+    """The condition of what the kernel has refused or others have changed, unless a better reason is known."""
+    if condition.reason is not Reason.NONE:
+        return condition
+    return condition._replace(state=State.FAILED, reason=reason, message=message)

@@ -47,6 +47,18 @@ class DesiredState:
         """Whether the name is configured by a document with errors."""
         return name in self.configured and name not in self._valid
 
+    def is_frozen(self, name: str) -> bool:
+        """Whether the kernel's part of this name stays as it is: its document, or its pair's two, have errors."""
+        interface = self._valid.get(name)
+        return self.shares_mac(interface) if interface else self.is_invalid(name)
+
+    def shares_mac(self, interface: Interface) -> bool:
+        """Whether the two ends of its pair would have one MAC address, so that neither takes the other for another."""
+        peer = self._valid.get(interface.peer)
+        if peer is None or peer.peer != interface.name or not (interface.phys_address or peer.phys_address):
+            return False
+        return self.mac(interface) == self.mac(peer)
+
     def pair_of(self, name: str) -> PairId:
         """The pair that this name belongs to; a name without a valid document is a pair with itself."""
         interface = self._valid.get(name)
