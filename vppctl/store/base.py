@@ -110,8 +110,12 @@ class Store(Protocol):
     def commit(self, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> Commit:
         """Do all of `operations`, at most `max_operations` and each key once, at one revision, or nothing.
 
-        Raises ConflictError when a guard does not hold.
+        Raises ConflictError when a guard does not hold, TooLargeError when it is more than the store takes at once,
+        and UnknownOutcomeError when the answer was lost and whether it was done cannot be found out.
         """
+
+    def trouble(self) -> str:
+        """What keeps others from writing to the store, as far as it says so itself; empty when nothing does."""
 
     def watch(self, prefix: str, revision: int) -> Watch:
         """Follow the keys that start with `prefix`, from `revision` on (inclusive)."""

@@ -11,6 +11,7 @@ from vppctl.store.base import Store
 
 DEFAULT_URL = "etcd://127.0.0.1:2379"
 DEFAULT_TIMEOUT = 5.0
+_SCHEME = re.compile("(https?|etcds?)://")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(:([0-9]{1,5}))?")
 
 
@@ -28,6 +29,8 @@ class StoreSettings:
     key: str = field(default="", repr=False)
     user: str = ""
     password: str = field(default="", repr=False)
+    password_file: str = ""
+    """Where the password came from, if it was a file: it may be changed there."""
     timeout: float = DEFAULT_TIMEOUT
     """Seconds that one request may take."""
 
@@ -48,17 +51,31 @@ def parse_store_url(url: str) -> StoreSettings:
 
 
 def parse_endpoints(text: str) -> tuple[str, ...]:
-    """`HOST:PORT,...`, with the port 2379 where none is given. Raises UsageError."""
-    found = []
-    for part in text.rstrip("/").split(","):
-        match = _ENDPOINT.fullmatch(part.strip())
+    """`HOST:PORT,...`, with the port 2379 where none is given, and `unix:PATH`; each once. Raises UsageError.
+
+    A scheme, blanks around it and a slash behind it are left out, as etcdctl does.
+    """
+    found: dict[str, None] = {}
+    for part in text.split(","):
+        bare = _SCHEME.sub("", part.strip(), count=1)
+        if bare.startswith("unix:/"):
+            found["unix:/" + bare.removeprefix("unix:").lstrip("/")] = None
+            continue
+        bare = bare.rstrip("/")
+        match = _ENDPOINT.fullmatch(bare)
         if not match or int(match[3] or 1) > 65535:
-            user, at, rest = part.strip().rpartition("@")
-            mend = "write HOST:PORT, and the user as --user" if at else "write HOST:PORT"
+            user, at, rest = bare.rpartition("@")
+            hint = "write HOST:PORT, and the user as --user" if at else "write HOST:PORT"
             # What stands before it may be a password.
-            raise UsageError(f"{'...@' if user else ''}{rest!r} is no endpoint; {mend}")
-        found.append(f"{match[1]}:{match[3] or 2379}")
+            raise UsageError(f"{'...@' if user else ''}{rest!r} is no endpoint; {hint}")
+        found[f"{match[1]}:{match[3] or 2379}"] = None
     return tuple(found)
+
+
+def host_and_port(endpoint: str) -> tuple[str, int]:
+    """The parts of `HOST:PORT`, an IPv6 address without its brackets."""
+    host, _, port = endpoint.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def embedded_path() -> str:
