@@ -84,7 +84,7 @@ class EtcdStore:
         raise UnknownOutcomeError(f"{lost}; {_UNKNOWN}")
 
     def _look(self, operations: Sequence[Operation], lost: str) -> tuple[int, dict[str, Any]]:
-        """The store's revision, and what is under the keys of a write that got no answer. Raises UnknownOutcomeError."""
+        """The store's revision, and what is under the keys of a write without an answer. Raises UnknownOutcomeError."""
         reads = [etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=octets(o.key))) for o in operations]
         try:
             answer = self.client.call("KV", "Txn", etcdrpc.TxnRequest(success=reads))

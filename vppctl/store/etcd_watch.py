@@ -94,7 +94,7 @@ class EtcdWatch:
         return None
 
     def _progress(self, revision: int) -> Progress | None:
-        """The server lives, and no more: before 3.4.25 and 3.5.8 its revision may run ahead of the events (etcd #15220).
+        """The server lives, and no more: before 3.4.25 and 3.5.8 its revision may be ahead of the events (etcd #15220).
 
         One that lies behind us means that the store was wiped.
         """
