@@ -1,4 +1,4 @@
-"""A network between a client and a server that loses what a test chooses: connections end at a request or its answer."""
+"""A network between client and server that loses what a test chooses: a request, or its answer."""
 
 from __future__ import annotations
 
