@@ -95,6 +95,9 @@ class Store(Protocol):
     description: str
     """How messages name the store: `etcd 127.0.0.1:2379`, `sqlite /var/lib/vppctl/store.db`."""
 
+    is_local: bool
+    """Whether only processes of this host share it."""
+
     max_operations: int
     """How many operations one transaction may hold."""
 

@@ -35,6 +35,7 @@ _UNKNOWN = "the write was sent, and whether it was carried out is not known: loo
 class EtcdStore:
     """One client of one cluster. Thread-safe, as gRPC's channels are."""
 
+    is_local = False
     max_operations = MAX_OPERATIONS
 
     def __init__(self, settings: StoreSettings) -> None:

@@ -26,6 +26,7 @@ from vppctl.store.sqlite_watch import SqliteWatch
 class SqliteStore:
     """One connection a thread to one file. Thread-safe."""
 
+    is_local = True
     max_operations = 100_000
 
     def __init__(self, settings: StoreSettings) -> None:
