@@ -16,8 +16,6 @@ _ALERTS = {
     "CERTIFICATE_EXPIRED": "our client certificate has expired; renew --cert",
     "BAD_CERTIFICATE": "{bad}",
     "CERTIFICATE_UNKNOWN": "it refuses our client certificate; see --cert and --key",
-    "WRONG_VERSION_NUMBER": "it does not speak TLS; write http:// or leave out the certificates",
-    "HTTP_REQUEST": "it does not speak TLS; write http:// or leave out the certificates",
     "KEY_VALUES_MISMATCH": "{cert} and {key} do not belong together; see --cert and --key",
 }
 """Of OpenSSL's reasons, by a part of their names (openssl/sslerr.h)."""
@@ -55,8 +53,8 @@ def tls_problem(endpoint: str, settings: StoreSettings) -> str:
     except ssl.SSLCertVerificationError as error:
         return _unverified(error, host)
     except ssl.SSLError as error:
-        return _alert(error.reason or "", settings)
-    except (EOFError, OSError):
+        return _alert(error.reason or "", endpoint, settings)
+    except OSError:
         pass
     return ""
 
@@ -72,7 +70,9 @@ def _unverified(error: ssl.SSLCertVerificationError, host: str) -> str:
     return f"its certificate is not signed by a CA that is known here ({text}); see --cacert"
 
 
-def _alert(reason: str, settings: StoreSettings) -> str:
+def _alert(reason: str, endpoint: str, settings: StoreSettings) -> str:
+    if "ALERT" not in reason and _speaks_http2(endpoint):
+        return "it does not speak TLS; write http:// or etcd://, and leave out the certificates"
     found = next((text for part, text in _ALERTS.items() if part in reason), "")
     if not found:
         return f"the TLS handshake failed ({reason.lower().replace('_', ' ')}); see --cacert, --cert and --key"
@@ -90,6 +90,16 @@ def _speaks_tls(endpoint: str) -> bool:
     except ssl.SSLError as error:
         # One that wants a certificate speaks it, too.
         return "ALERT" in (error.reason or "")
+    except OSError:
+        return False
+
+
+def _speaks_http2(endpoint: str) -> bool:
+    """Whether it answers the beginning of a connection without TLS (RFC 9113, section 3.4)."""
+    try:
+        with socket.create_connection(host_and_port(endpoint), TIMEOUT) as plain:
+            plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+            return len(plain.recv(9)) == 9
     except OSError:
         return False
 
