@@ -139,7 +139,7 @@ class EtcdClient:
     def _connect(self, index: int) -> grpc.Channel:
         endpoint = self.settings.endpoints[index]
         # Without a scheme of its own a host that is called `unix` would be one.
-        target = endpoint if endpoint.startswith("unix:") else f"dns:///{endpoint}"
+        target = endpoint if endpoint.startswith("unix:/") else f"dns:///{endpoint}"
         options = [*_OPTIONS, _ALONE] if index in self._alone else _OPTIONS
         if self._credentials:
             return grpc.secure_channel(target, self._credentials, options)

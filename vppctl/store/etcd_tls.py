@@ -23,7 +23,7 @@ _ALERTS = {
 
 def tls_problem(endpoint: str, settings: StoreSettings) -> str:
     """The reason and its fix; empty when TLS is not the reason."""
-    if endpoint.startswith("unix:"):
+    if endpoint.startswith("unix:/"):
         return ""
     if not settings.secure:
         return "it speaks TLS and this client does not; write https://, and --cacert" if _speaks_tls(endpoint) else ""

@@ -12,6 +12,7 @@ from vppctl.store.base import Store
 DEFAULT_URL = "etcd://127.0.0.1:2379"
 DEFAULT_TIMEOUT = 5.0
 _SCHEME = re.compile("(https?|etcds?)://")
+_SOCKET = re.compile("unixs?:(?://)?(/.+)")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(:([0-9]{1,5}))?")
 
 
@@ -47,6 +48,8 @@ def parse_store_url(url: str) -> StoreSettings:
         return StoreSettings(path=os.path.abspath(path))
     if scheme in ("etcd", "http", "https", "etcds") and rest.startswith("//"):
         return StoreSettings(endpoints=parse_endpoints(rest[2:]), secure=scheme in ("https", "etcds"))
+    if scheme in ("unix", "unixs"):
+        return StoreSettings(endpoints=parse_endpoints(url), secure=scheme == "unixs")
     raise UsageError(f"--store {url!r} is no store; write etcd://HOST:PORT, https://HOST:PORT, sqlite:PATH or embedded")
 
 
@@ -58,8 +61,8 @@ def parse_endpoints(text: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for part in text.split(","):
         bare = _SCHEME.sub("", part.strip(), count=1)
-        if bare.startswith("unix:/"):
-            found["unix:/" + bare.removeprefix("unix:").lstrip("/")] = None
+        if path := _SOCKET.fullmatch(bare):
+            found[f"unix:/{path[1].lstrip('/')}"] = None
             continue
         bare = bare.rstrip("/")
         match = _ENDPOINT.fullmatch(bare)
