@@ -37,7 +37,7 @@ class StoreSettings:
 
 
 def parse_store_url(url: str) -> StoreSettings:
-    """The store that a URL names: `etcd://H:P[,H:P]`, `https://...`, `sqlite:PATH` or `embedded`. Raises UsageError."""
+    """What `etcd://H:P[,...]`, `https://...`, `unix:PATH`, `sqlite:PATH` or `embedded` names. Raises UsageError."""
     if url == "embedded":
         return StoreSettings(path=embedded_path())
     scheme, _, rest = url.partition(":")
