@@ -15,6 +15,7 @@ import pytest
 from tests.support.agent import Agent, Vppctl, veth
 from tests.support.etcd import Etcd
 from tests.support.netns import wait_until
+from tests.support.proxy import Proxy
 from vppctl.cli.waiting import wait_absent, wait_applied
 from vppctl.errors import StoreError, TimedOutError
 from vppctl.model.keys import ConfigKey, Kind
@@ -141,6 +142,27 @@ def either_etcd(tmp_path: Path) -> Any:
         yield server
 
 
+@pytest.mark.etcd
+def test_apply_whose_answer_is_lost(tmp_path: Path, either_etcd: Etcd) -> None:
+    """Once, it was refused by its own first attempt: nothing was written, it said."""
+    direct = Vppctl({"ETCDCTL_ENDPOINTS": either_etcd.endpoint}, tmp_path)
+    direct.put(veth("a", "b"))
+    file = tmp_path / "wanted.json"
+    file.write_text(json.dumps(veth("a", "b", mtu=9000)))
+
+    def mtu() -> int:
+        return int(json.loads(direct("get", "a")).get("mtu", 0))
+
+    with Proxy(either_etcd.port) as proxy:
+        proxy.lose_answer(b'"mtu":9000', lambda: mtu() == 9000)
+        result = Vppctl({"ETCDCTL_ENDPOINTS": f"{proxy.endpoint},{either_etcd.endpoint}"}, tmp_path).run(
+            "apply", "-f", str(file)
+        )
+        assert proxy.cuts == 1
+    assert (result.returncode, result.stderr) == (0, "applied (revision 3)\n")
+    assert '"version":2' in either_etcd.ctl("get", f"{CONFIG}a", "-w", "json")
+
+
 class DeafStore:
     """A store whose watch fails at once, again and again."""
 
@@ -211,7 +233,7 @@ def test_an_agent_that_cannot_publish_is_not_said_to_be_gone(tmp_path: Path) -> 
         vppctl = Vppctl({"ETCDCTL_ENDPOINTS": server.endpoint}, tmp_path)
         vppctl.put(veth("a", "b"))
         store = open_store(StoreSettings((server.endpoint,)))
-        wait_until(lambda: not _takes(store, 30_000), "the quota to be used up", 20)
+        wait_until(lambda: not _takes(store, 30_000) and "NOSPACE" in store.trouble(), "the quota to be used up", 20)
         store.close()
         with Agent(vppctl) as agent:
             wait_until(lambda: "cannot publish states" in agent.log.read_text(), "the refusal", 20)

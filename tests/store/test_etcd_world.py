@@ -170,6 +170,12 @@ def test_etcds_own_proxy(
     message = watch.next(5.0)
     assert isinstance(message, Changed)
     watch.close()
+    lease = store.lease(60)
+    store.commit([Put("/b", b"1", lease.id)])
+    assert lease.refresh()
+    assert len(store.list("/").entries) == 2
+    lease.revoke()
+    assert len(store.list("/").entries) == 1
 
 
 def test_a_user_where_there_are_none(start: Start, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:

@@ -107,7 +107,7 @@ def test_what_nobody_knows_is_said_to_be_unknown(etcd: Etcd, direct: Store, stor
         return version(etcd, "/a") == 3
 
     proxy.lose_answer(b"mine", overwritten)
-    with pytest.raises(UnknownOutcomeError, match="whether it was carried out is not known"):
+    with pytest.raises(UnknownOutcomeError, match="whether the write was carried out is not known"):
         store.commit([Put("/a", b"mine")], [Guard("/a", before)])
     assert version(etcd, "/a") == 3
 
@@ -147,6 +147,6 @@ def test_a_store_that_goes_away_in_the_middle(tmp_path: Path) -> None:
             return server.process is None
 
         proxy.lose_answer(b"mine", gone)
-        with pytest.raises(UnknownOutcomeError, match="whether it was carried out is not known"):
+        with pytest.raises(UnknownOutcomeError, match="whether the write was carried out is not known"):
             store.commit([Put("/a", b"mine")])
         store.close()

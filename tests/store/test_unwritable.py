@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent import Vppctl, veth
-from tests.support.netns import wait_until
+from tests.support.agent import Agent, Vppctl, veth
+from tests.support.netns import links, wait_until
 from vppctl.errors import StoreError
 from vppctl.store import inotify
 from vppctl.store import sqlite as sqlite_store
@@ -53,6 +54,7 @@ def reads(vppctl: Vppctl) -> None:
     assert "veth1" in vppctl("status")
     assert "veth1" in vppctl("describe", "veth1")
     assert "veth1" in vppctl("graph")
+    assert vppctl.run("check").returncode in (0, 1)
     assert vppctl.run("wait", "veth2", "--for", "absent", "--timeout", "5s").returncode == 0
 
 
@@ -175,6 +177,25 @@ def test_a_lease_that_ends_on_a_full_disk_is_noticed(mounted: Path, monkeypatch:
     assert "/leased" not in [entry.key for entry in store.list("/").entries]
     watch.close()
     store.close()
+
+
+@ROOT_ONLY
+@pytest.mark.kernel
+def test_an_agent_on_a_full_disk_creates_what_is_configured(mounted: Path) -> None:
+    vppctl = Vppctl({"VPPCTL_STORE": f"sqlite:{mounted}/store.db"}, mounted.parent)
+    vppctl.put(veth("a", "b", "one"), veth("b", "a"))
+    with contextlib.closing(sqlite3.connect(mounted / "store.db")) as connection, connection:
+        connection.execute("INSERT INTO lease VALUES (1, 15, 0, '')")
+        connection.execute("INSERT INTO kv VALUES ('/vnf-agent/vpp1/check/status/v1/agent', 1, '{}', 1)")
+    fill(mounted)
+    with Agent(vppctl) as agent:
+        wait_until(lambda: "a" in links("one"), "the pair", 20)
+        assert "cannot publish states" in agent.log.read_text()
+        result = vppctl.run("status")
+        assert "the agent of label vpp1 runs on this host" in result.stderr
+        assert "its disk is full" in result.stderr
+        (mounted / "fill").unlink()
+        vppctl.wait_state("a", "APPLIED", timeout=20)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def as_of(report: dict[str, Any] | None, revision: int) -> dict[str, Any]:
     if reported == revision:
         return report
     now = f"revision {revision} is stored" if revision else "nothing is stored any more"
-    text = f"the agent has reported {report.get('state', 'no state')} of revision {reported:g}; {now}"
+    text = f"the agent has reported {report.get('state', 'no state')} of revision {reported:.0f}; {now}"
     return {**report, "state": "UNKNOWN", "reason": "NotReported", "message": text}
 
 

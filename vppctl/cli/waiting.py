@@ -55,7 +55,7 @@ def _pending(view: View, key: ConfigKey) -> str:
     stored = view[str(key)].mod_revision
     # Also one that is greater: the store may have been restored from a backup, and the agent not have heard of it.
     if (revision := status.get("config_revision", 0)) != stored:
-        return f"is not reported by the agent yet: it has reported revision {revision:g}; revision {stored} is stored"
+        return f"is not reported by the agent yet: it has reported revision {revision:.0f}; revision {stored} is stored"
     if status.get("state") == "APPLIED":
         return ""
     from vppctl.cli.render import clean

@@ -29,7 +29,7 @@ MAX_OPERATIONS = 128
 """Operations in a transaction, unless etcd's --max-txn-ops says otherwise."""
 _ATTEMPTS = 3
 """How often a write is sent, at most, whose answers are lost and which a look does not find."""
-_UNKNOWN = "the write was sent, and whether it was carried out is not known: look before you write again"
+_UNKNOWN = "whether the write was carried out is not known: look before you write again"
 
 
 class EtcdStore:

@@ -38,9 +38,12 @@ class EtcdWatch:
         # A member that its peers have left would be silent for ever; so it ends the watch (v3rpc/interceptor.go).
         metadata = (("hasleader", "true"), *client.metadata(self._index, timeout))
         self._channel, self._own_channel = client.stream_channel(self._index)
-        self._stream = etcdrpc.WatchStub(self._channel).Watch(iter(self._requests.get, None), metadata=metadata)
         self._thread = threading.Thread(target=self._read, name="watch", daemon=True)
-        self._thread.start()
+        try:
+            self._stream = etcdrpc.WatchStub(self._channel).Watch(iter(self._requests.get, None), metadata=metadata)
+            self._thread.start()
+        except RuntimeError as error:
+            raise StoreError(f"{client.description} cannot be watched: {error}; see pids.max and ulimit -u") from None
         self._heard = time.monotonic()
         self._late = 0.0
         """Since when the server has had something that the watch has not brought."""

@@ -38,7 +38,7 @@ _HINTS = {
     "database is locked": "another process holds it; try again or raise --command-timeout",
     "file is not a database": "it is another kind of file; choose another path",
     "attempt to write a readonly database": "see its permissions, and whether its file system is read-only",
-    "unable to open database file": "see the permissions of its folder, and of the files beside it (-wal, -shm)",
+    "unable to open database file": "see the permissions of its folder, -wal and -shm, and the limit of open files",
     "database or disk is full": "make room on its disk",
 }
 
