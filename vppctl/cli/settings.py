@@ -158,11 +158,11 @@ class Settings:
             raise InvalidInputError([f"{path}: cannot be read: {why}; see --password-file"]) from None
 
     def _ask(self, name: str) -> str:
-        """For the password, on a terminal, as etcdctl does. Raises UsageError where there is none."""
+        """For the password, on a terminal, as etcdctl does; elsewhere there is none, and etcd may not ask for it."""
+        # A key press that completes a word is no time for questions.
+        if not sys.stdin.isatty() or any(variable.endswith("_COMPLETE") for variable in self._environment):
+            return ""
         if self._asked is None:
-            # A key press that completes a word is no time for questions.
-            if not sys.stdin.isatty() or any(variable.endswith("_COMPLETE") for variable in self._environment):
-                raise UsageError(f"--user {name} has no password; give it as ETCDCTL_PASSWORD or --password-file")
             import click
 
             self._asked = str(click.prompt(f"Password of {name}", hide_input=True, err=True))

@@ -149,7 +149,7 @@ class EtcdClient:
         """What goes with each request: the token of the user, asked for when there is none or a new one is wanted."""
         settings = self.settings
         index = self.current if index is None else index
-        if not settings.user:
+        if not settings.user or not (settings.password or settings.password_file):
             return ()
         if renew or index not in self._tokens:
             request = etcdrpc.AuthenticateRequest(name=settings.user, password=self._password())

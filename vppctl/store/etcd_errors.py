@@ -63,6 +63,9 @@ def explain(error: grpc.RpcError, where: str, endpoint: str, settings: StoreSett
     if code is grpc.StatusCode.PERMISSION_DENIED or "permission denied" in text:
         who = f"user {user!r}" if user else "this client"
         return StoreError(f"{where} refused: {who} has no permission; grant it a role, or see --user")
+    if "user name is empty" in text and user:
+        why = f"user {user!r} has no password; give it as ETCDCTL_PASSWORD or --password-file"
+        return StoreError(f"{where} refused: {why}")
     if "user name is empty" in text:
         return StoreError(f"{where} refused: it asks for a user; see --user")
     if "authentication failed" in text:
