@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from vppctl.errors import StoreError
+from vppctl.errors import StoreError, TooLargeError
 from vppctl.model.interface import Interface, VppInterface
 from vppctl.model.keys import agent_key
 from vppctl.reconcile.state import Condition, Link, State, Statistics
@@ -146,11 +146,11 @@ def rfc3339(seconds: float | None = None, precision: str = "milliseconds") -> st
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
-def _fitting(news: Mapping[str, Report | None]) -> dict[str, bytes | None]:
-    """The first values that go into one transaction, beside the life sign; at least one."""
+def _fitting(news: Mapping[str, Report | None], operations: int) -> dict[str, bytes | None]:
+    """The first values that go into one transaction of so many operations, beside the heartbeat; at least one."""
     size = 0
     found: dict[str, bytes | None] = {}
-    for key, content in islice(news.items(), BATCH - 1):
+    for key, content in islice(news.items(), max(1, operations - 1)):
         value = None if content is None else _encode(content)
         size += len(key.encode(errors="surrogateescape")) + len(value or b"")
         if found and size > BATCH_OCTETS:
@@ -170,6 +170,8 @@ class Publisher:
         self._wake = threading.Condition()
         self._closing = False
         self._started = self._changed = int(time.time())
+        self._room = BATCH
+        """Operations that a transaction of this store takes (etcd's --max-txn-ops)."""
         self._due = 0.0
         """When the lease is to be refreshed (time.monotonic)."""
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -245,7 +247,7 @@ class Publisher:
                     return False
                 self._due = _next_refresh()
             with self._wake:
-                values = _fitting(self._news)
+                values = _fitting(self._news, self._room)
                 batch = {key: self._news.pop(key) for key in values}
             if not batch and not alive:
                 return True
@@ -256,10 +258,13 @@ class Publisher:
             alive = False
             try:
                 store.commit(operations)
-            except StoreError:
+            except StoreError as error:
                 with self._wake:
                     self._news = {**batch, **self._news}
-                raise
+                if not isinstance(error, TooLargeError) or len(batch) < 2:
+                    raise
+                self._room = len(operations) // 2
+                continue
             for key, content in batch.items():
                 if content is None:
                     self._known.pop(key, None)

@@ -110,13 +110,14 @@ def agent_health(options: dict[str, Any]) -> None:
     """Exit with 0 while the agent of this label is alive.
 
     On the agent's host it must have decided something within the last minute; elsewhere the store must have its
-    life sign. For a container's HEALTHCHECK.
+    heartbeat. For a container's HEALTHCHECK.
 
     \b
     Example:
       vppctl agent health
     """
     from vppctl.agent.lock import pulse
+    from vppctl.cli.presence import absence
     from vppctl.model.keys import agent_key
 
     settings = Settings(options)
@@ -125,9 +126,9 @@ def agent_health(options: dict[str, Any]) -> None:
         store = settings.open_store()
         try:
             alive = store.get(agent_key(settings.label)) is not None
+            problem = "" if alive else absence(store, settings.label).message
         finally:
             store.close()
-        problem = "" if alive else f"no agent of label {settings.label} is running"
     if problem:
         raise VppctlError(problem)
     click.echo(f"the agent of label {settings.label} is alive")
