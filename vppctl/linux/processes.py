@@ -8,12 +8,13 @@ an old kernel may refuse.
 from __future__ import annotations
 
 import os
+import time
 
 from vppctl.linux.namespaces import OPEN_FLAGS, Netns, is_netns, pass_on_shortage
-from vppctl.reconcile.state import Reason, Unavailable
+from vppctl.reconcile.state import NetnsId, Process, Reason, Unavailable
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_ENDED = (b"Z", b"X", b"x")
+_ENDED = ("Z", "X", "x")
 """States of a process that has ended and that its parent has not waited for yet (proc(5), stat)."""
 _INITIAL = 0xEFFFFFFC
 """The inode of the first PID namespace (PROC_PID_INIT_INO, linux/proc_fs.h)."""
@@ -70,28 +71,54 @@ def start_of(pid: int) -> int | None:
 
     Raises OSError when descriptors run out.
     """
+    process = look_at(pid)
+    return process.start if process else None
+
+
+def look_at(pid: int) -> Process | None:
+    """A process; None when none of this PID is running. Raises OSError when descriptors run out."""
     try:
         folder = os.open(f"/proc/{pid}", _FOLDER)
     except OSError as error:
         pass_on_shortage(error)
         return None
     try:
-        return _start(folder)
+        start = _start(folder)
+        return None if start is None else Process(start, epoch(start), _read(folder, "cgroup"), _netns(folder))
     finally:
         os.close(folder)
 
 
-def _start(folder: int) -> int | None:
+def epoch(ticks: int) -> float:
+    """Clock ticks since boot in seconds of the epoch. A clock that was set since then gives another answer."""
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return boot + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _netns(folder: int) -> NetnsId | None:
     try:
-        fd = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+        info = os.stat("ns/net", dir_fd=folder)
+    except OSError:
+        return None
+    return NetnsId(info.st_dev, info.st_ino)
+
+
+def _start(folder: int) -> int | None:
+    # The name of the program, in parentheses, may hold anything; what follows it does not.
+    fields = _read(folder, "stat").rpartition(")")[2].split()
+    # Other threads may go on when the first has ended.
+    return None if not fields or (fields[0] in _ENDED and int(fields[17]) <= 1) else int(fields[19])
+
+
+def _read(folder: int, name: str) -> str:
+    """A file of a process; empty when that has ended, or when it may not be read."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         pass_on_shortage(error)
-        return None
+        return ""
     with open(fd, "rb", buffering=0) as file:
         try:
-            # The name of the program, in parentheses, may hold anything; what follows it does not.
-            fields = file.read().rpartition(b")")[2].split()
-        except ProcessLookupError:
-            return None
-    # Other threads may go on when the first has ended.
-    return None if fields[0] in _ENDED and int(fields[17]) <= 1 else int(fields[19])
+            return file.readall().decode(errors="replace")
+        except OSError:
+            return ""
