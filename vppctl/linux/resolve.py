@@ -7,6 +7,7 @@ import os
 import shlex
 
 from vppctl.linux.beneath import open_beneath, where_it_leads
+from vppctl.linux.mounts import Propagation, is_left_over, propagation
 from vppctl.linux.named import RUN_NETNS
 from vppctl.linux.namespaces import Netns, open_own
 from vppctl.linux.processes import of_process
@@ -41,10 +42,33 @@ def _named(name: str, extra_dirs: tuple[str, ...], *, create: bool) -> Netns | U
         return found
     if found.reason is not Reason.NAMESPACE_NOT_FOUND:
         return _explained(found, RUN_NETNS, name, extra_dirs)
-    if create:
+    path = f"{RUN_NETNS}/{name}"
+    seen = propagation(RUN_NETNS)
+    if os.path.lexists(path):
+        if create and seen is Propagation.OWN and is_left_over(path):
+            return Creatable(name)
+        return found._replace(message=_empty(path, seen))
+    if create and seen is Propagation.OWN:
         return Creatable(name)
-    text = f"named namespace {name!r} does not exist; 'ip netns add {shlex.quote(name)}' makes it"
-    return Unavailable(found.reason, text)
+    text = f"named namespace {name!r} does not exist"
+    if seen is not Propagation.OWN:
+        unseen = "neither side sees what" if seen is Propagation.PRIVATE else "the other side does not see what"
+        text += f", and is not created here: {RUN_NETNS} is bound with {seen} propagation, so {unseen} is created"
+        return found._replace(message=f"{text}; {_bind(RUN_NETNS)}")
+    return found._replace(message=f"{text}; 'ip netns add {shlex.quote(name)}' makes it")
+
+
+def _empty(path: str, seen: Propagation) -> str:
+    """What an empty file is, where a namespace was to be."""
+    text = f"{path} is an empty file and not a network namespace"
+    if seen is Propagation.PRIVATE or not is_left_over(path):
+        folder = os.path.dirname(path)
+        return f"{text}; one that was mounted on it elsewhere is not seen here: {_bind(folder)}, or remove the file"
+    return f"{text}; create it again, or remove the file"
+
+
+def _bind(folder: str) -> str:
+    return f"bind it with shared propagation (docker run -v {folder}:{folder}:rshared)"
 
 
 def _file(path: str, extra_dirs: tuple[str, ...]) -> Netns | Unavailable:
@@ -56,7 +80,11 @@ def _file(path: str, extra_dirs: tuple[str, ...]) -> Netns | Unavailable:
         if path.startswith(f"{folder}/") and os.path.normpath(path) == path:
             rest = path[len(folder) + 1 :]
             found = open_beneath(folder or "/", rest, f"file:{path}")
-            return found if isinstance(found, Netns) else _explained(found, folder or "/", rest, extra_dirs)
+            if isinstance(found, Netns):
+                return found
+            if found.reason is Reason.NAMESPACE_NOT_FOUND and os.path.lexists(path):
+                return found._replace(message=_empty(path, propagation(os.path.dirname(path))))
+            return _explained(found, folder or "/", rest, extra_dirs)
     return Unavailable(Reason.NAMESPACE_FORBIDDEN, f"{path} is not below {', '.join(allowed)}; see --allow-dir")
 
 
