@@ -118,20 +118,22 @@ def test_a_name_that_is_a_symbolic_link_is_refused_with_what_to_write(vppctl: Vp
     try:
         wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "the process to be there")
         with Agent(vppctl):
-            for document in (
+            vppctl.put(
                 veth("a", "b", "lab"),
-                veth("a", "b", {"type": 3, "filepath": str(link)}),
-            ):
-                vppctl.put(document, veth("b", "a", "two"))
-                message = vppctl.wait_state("a", "PENDING", "NamespaceForbidden")["message"]
-                assert message.startswith("/run/netns/lab is reached by a symbolic link to ")
-                assert not links("whole")
-                hints = [json.loads("{" + hint + "}") for hint in re.findall(r'("type": .*?)(?=$|, or)', message)]
-                assert len(hints) == (2 if "proc" in target else 1)
-                for hint in hints:
-                    vppctl.put(veth("a", "b", hint), wait=True)
-                    assert set(links("whole")) == {"a"}
-                vppctl("del", "a", "b", "--wait")
+                veth("b", "a", "two"),
+                # The same file by its path.
+                veth("c", "d", {"type": 3, "filepath": str(link)}),
+                veth("d", "c", "two"),
+            )
+            message = vppctl.wait_state("a", "PENDING", "NamespaceForbidden")["message"]
+            assert message.startswith("/run/netns/lab is reached by a symbolic link to ")
+            assert not links("whole")
+            hints = [json.loads("{" + hint + "}") for hint in re.findall(r'("type": .*?)(?=$|, or)', message)]
+            assert len(hints) == (2 if "proc" in target else 1)
+            for hint in hints:
+                vppctl.put(veth("a", "b", hint), wait=True)
+                assert set(links("whole")) == {"a"}
+            assert vppctl.wait_state("c", "PENDING", "NamespaceForbidden")["message"] == message
     finally:
         link.unlink()
         process.kill()

@@ -85,11 +85,16 @@ def is_left_over(path: str) -> bool:
     """Whether an empty file is what an interrupted `ip netns add` has left here, and not the host's namespace.
 
     That program makes the folder a shared mount before it makes the file; a folder that is a mount and was never made
-    shared has its files from elsewhere, and so may have one that was bound here. Raises OSError.
+    shared has its files from elsewhere, and so may have one that was bound here. Raises OSError when
+    descriptors run out.
     """
     folder = os.path.dirname(path)
-    here, parent = _mount_of(folder, "thread-self")
-    is_point = here.point == os.path.realpath(folder)
+    try:
+        here, parent = _mount_of(folder, "thread-self")
+        is_point = here.point == os.path.realpath(folder)
+    except OSError as error:
+        pass_on_shortage(error)
+        return False
     return not is_point or (bool(here.shared) and (here.root == "/" or _is_bind_of_itself(here, parent)))
 
 

@@ -73,8 +73,7 @@ class _Planner:
         self.result = Plan()
         self.doomed: dict[tuple[NetnsId, int], Doomed] = {}
         self.by_index = {(link.netns, link.index): link for link in observed.links.values()}
-        self.macs: dict[str, str] = {}
-        """Addresses of links that are replaced, by interface name."""
+        self.macs: dict[str, str] = {}  # of links that are replaced, by interface name
         self.holders: dict[Place, str] = {}
         self.awaited: dict[str, list[PairId]] = {}
         self.verdicts = {pair: judge(desired, pair) for pair in scope}
@@ -205,10 +204,8 @@ class _Planner:
         for place in (ready.first_at, ready.second_at):
             if (link := self.observed.links.get(place)) and (link.netns, link.index) not in self.doomed:
                 self._doom(link, pair)
-        ends = [
-            self._end(interface, place, self.macs.get(interface.name, ""))
-            for interface, place in ((ready.first, ready.first_at), (ready.second, ready.second_at))
-        ]
+        sides = ((ready.first, ready.first_at), (ready.second, ready.second_at))
+        ends = [self._end(interface, place, self.macs.get(interface.name, "")) for interface, place in sides]
         self.result.creates.append(CreateVeth(pair, *ends))
         for name in (ready.first.name, ready.second.name):
             self._say(name, State.PENDING, Reason.NONE, "being created")
