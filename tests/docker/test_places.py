@@ -17,7 +17,7 @@ import pytest
 from tests.docker.test_microservices import NAMED, WEB, inside
 from tests.support.agent import Agent, Vppctl
 from tests.support.docker import Engine, pid
-from tests.support.netns import links, links_of, wait_until
+from tests.support.netns import ip, links, links_of, wait_until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.docker]
 
@@ -67,6 +67,7 @@ def test_the_same_pids_are_found_from_another_mount_and_control_group_namespace(
     vppctl: Vppctl, engine: Engine, tmp_path: Path
 ) -> None:
     container = engine.run("shop", "web")
+    ip("netns", "add", "two")
     vppctl.put(WEB, NAMED)
     command = ["unshare", "--mount", "--cgroup", *vppctl.command("vppctl", ["agent", "run"])]
     with (tmp_path / "log").open("wb") as log:
