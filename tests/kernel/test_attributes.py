@@ -16,7 +16,7 @@ from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.linux import observe
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import look_at
 from vppctl.microservices import Microservices
 from vppctl.model.keys import Kind
 from vppctl.reconcile.drift import Drift, kernel_drift
@@ -28,7 +28,7 @@ V4, V6 = "10.0.0.1/24", "2001:db8::1/64"
 
 @pytest.fixture
 def reconciler() -> Reconciler:
-    return Reconciler("vpp1", Resolver(Microservices(None, start_of), create=True, allowed_dirs=()), NsidTable())
+    return Reconciler("vpp1", Resolver(Microservices(None, look_at), create=True, allowed_dirs=()), NsidTable())
 
 
 def put(reconciler: Reconciler, *documents: dict[str, Any]) -> None:

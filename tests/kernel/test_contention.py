@@ -14,7 +14,7 @@ from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import look_at
 from vppctl.microservices import Microservices
 from vppctl.model.keys import Kind
 from vppctl.reconcile.state import Condition, Configured, Reason, State
@@ -28,7 +28,7 @@ class Played:
     """A reconciler that is fed as the agent's loop feeds it, in time that passes as fast as it is looked at."""
 
     def __init__(self) -> None:
-        resolver = Resolver(Microservices(None, start_of), create=True, allowed_dirs=())
+        resolver = Resolver(Microservices(None, look_at), create=True, allowed_dirs=())
         self.reconciler = Reconciler("vpp1", resolver, NsidTable())
         self.now = 1000.0
         self.revision = 0

@@ -25,7 +25,7 @@ from vppctl.linux import addresses, wire
 from vppctl.linux.monitor import NamespaceGone
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.processes import of_process, start_of
+from vppctl.linux.processes import look_at, of_process
 from vppctl.linux.resolve import resolve
 from vppctl.linux.rtnl import Rtnl
 from vppctl.microservices import Microservices
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.kernel
 
 @pytest.fixture
 def reconciler() -> Reconciler:
-    return Reconciler("vpp1", Resolver(Microservices(None, start_of), create=True, allowed_dirs=()), NsidTable())
+    return Reconciler("vpp1", Resolver(Microservices(None, look_at), create=True, allowed_dirs=()), NsidTable())
 
 
 def put(reconciler: Reconciler, *documents: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import look_at
 from vppctl.microservices import Microservices
 from vppctl.model.keys import Kind
 from vppctl.reconcile.state import Configured, State
@@ -39,7 +39,7 @@ class Host:
     def __init__(self, places: Places) -> None:
         self.places = places
         self.reconciler = Reconciler(
-            LABEL, Resolver(Microservices(None, start_of), create=True, allowed_dirs=()), NsidTable()
+            LABEL, Resolver(Microservices(None, look_at), create=True, allowed_dirs=()), NsidTable()
         )
         self.documents: dict[str, Document] = {}
         self.now = 0.0
@@ -142,7 +142,7 @@ def test_a_restart_finds_all_of_a_shape_where_it_is(host: Host, name: str) -> No
     documents = documents_of(host, name, BEYOND)
     host.put(documents)
     before = host.look()
-    resolver = Resolver(Microservices(None, start_of), create=True, allowed_dirs=())
+    resolver = Resolver(Microservices(None, look_at), create=True, allowed_dirs=())
     host.reconciler = Reconciler(LABEL, resolver, NsidTable(), adopt=True)
     host.put(documents)
     assert host.look() == before

@@ -15,7 +15,7 @@ from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import look_at
 from vppctl.microservices import Microservices
 from vppctl.model.interface import Interface
 from vppctl.model.keys import Kind
@@ -49,7 +49,7 @@ SIDES = st.fixed_dictionaries(
 
 def taken(*documents: dict[str, Any]) -> bool:
     """Whether validation takes all of these; then the kernel has to."""
-    reconciler = Reconciler("vpp1", Resolver(Microservices(None, start_of), create=True, allowed_dirs=()), NsidTable())
+    reconciler = Reconciler("vpp1", Resolver(Microservices(None, look_at), create=True, allowed_dirs=()), NsidTable())
     for document in documents:
         found = configured(Kind.LINUX, document["name"], json.dumps(document).encode(), 1, ())
         assert isinstance(found, Configured)

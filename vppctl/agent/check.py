@@ -17,7 +17,7 @@ from vppctl.linux.hosts import find_hosts
 from vppctl.linux.namespaces import raise_file_limit
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.privileges import TO_READ, require
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import look_at
 from vppctl.microservices import Microservices
 from vppctl.model.keys import Kind, config_prefix
 from vppctl.reconcile.drift import Drift, kernel_drift, vpp_drift
@@ -48,7 +48,7 @@ def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
     require(TO_READ)
     raise_file_limit()
     nsids = NsidTable()
-    microservices = Microservices(settings.docker_host, start_of)
+    microservices = Microservices(settings.docker_host, look_at)
     resolver = Resolver(microservices, create=True, allowed_dirs=settings.allowed_dirs)
     reconciler = Reconciler(settings.label, resolver, nsids)
     in_vpp: dict[str, VppConfigured] = {}

@@ -16,6 +16,7 @@ from vppctl.agent.resolver import Resolver
 from vppctl.agent.work import Pass
 from vppctl.errors import cause
 from vppctl.linux.executor import Executor
+from vppctl.linux.host import host_identity
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe
 from vppctl.model.interface import NamespaceRef
@@ -51,7 +52,7 @@ class Reconciler:
         on_progress: Callable[[], None] = lambda: None,
         on_look: Callable[[], None] = lambda: None,
     ) -> None:
-        self.desired = DesiredState(Marks(label), nsids.own)
+        self.desired = DesiredState(Marks(label), nsids.own, host_identity())
         self.backlog = Backlog()
         self.pacing = Pacing(self.desired, self.backlog)
         self.resolver = resolver

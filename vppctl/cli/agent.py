@@ -10,7 +10,7 @@ from vppctl import __version__
 from vppctl.cli.completion import complete_files
 from vppctl.cli.options import GIVEN, allow_dir_option, docker_host_option, vpp_socket_option
 from vppctl.cli.settings import Settings, duration
-from vppctl.errors import UsageError, VppctlError
+from vppctl.errors import VppctlError
 
 
 @click.group("agent")
@@ -71,9 +71,6 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     from vppctl.cli.render import print_status
     from vppctl.linux.privileges import TO_CHANGE, TO_FOLLOW, give_up, require
 
-    host = choices["docker_host"]
-    if host and not host.startswith(("unix://", "tcp://", "http://", "https://", "ssh://")):
-        raise UsageError(f"--docker-host {host!r} is no URL; write one such as unix:///var/run/docker.sock")
     if choices["http"]:
         from vppctl.agent.web import parse
 

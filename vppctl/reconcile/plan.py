@@ -74,6 +74,7 @@ class _Planner:
         self.result = Plan()
         self.doomed: dict[tuple[NetnsId, int], Doomed] = {}
         self.by_index = {(link.netns, link.index): link for link in observed.links.values()}
+        self.macs: dict[str, str] = {}  # of links that are replaced, by interface name
         self.holders: dict[Place, str] = {}
         self.awaited: dict[str, list[PairId]] = {}
         self.verdicts = {pair: judge(desired, pair) for pair in scope}
@@ -131,6 +132,7 @@ class _Planner:
             pair = self.desired.pair_of(name)
             if (pair in self.scope or name not in self.desired.configured) and not self._frozen(link):
                 self._doom(link, pair)
+                self.macs.setdefault(name, link.mac)
 
     def _frozen(self, link: Link) -> bool:
         """A link is frozen while the document of either of its ends has errors (rule 10 of the contract)."""
@@ -203,7 +205,8 @@ class _Planner:
         for place in (ready.first_at, ready.second_at):
             if (link := self.observed.links.get(place)) and (link.netns, link.index) not in self.doomed:
                 self._doom(link, pair)
-        ends = self._end(ready.first, ready.first_at), self._end(ready.second, ready.second_at)
+        sides = ((ready.first, ready.first_at), (ready.second, ready.second_at))
+        ends = [self._end(interface, place, self.macs.get(interface.name, "")) for interface, place in sides]
         self.result.creates.append(CreateVeth(pair, *ends))
         for name in (ready.first.name, ready.second.name):
             self._say(name, State.PENDING, Reason.NONE, "being created")
@@ -243,11 +246,12 @@ class _Planner:
         pair = self.desired.pair_of(name)
         return isinstance(self.verdicts.get(pair) or judge(self.desired, pair), Ready)
 
-    def _end(self, interface: Interface, place: Place) -> End:
+    def _end(self, interface: Interface, place: Place, mac: str) -> End:
+        """What the link is to be like; `mac` is what it, or the one that it replaces, has."""
         return End(
             netns=place[0],
             name=place[1],
-            mac=self.desired.mac(interface),
+            mac=self.desired.mac(interface, mac),
             mtu=interface.mtu or DEFAULT_MTU,
             up=interface.enabled,
             group=self.marks.group,
@@ -263,7 +267,7 @@ class _Planner:
         sides = ((ready.first, ready.first_at, ends[0]), (ready.second, ready.second_at, ends[1]))
         shared = clash(ready.first, ready.second)
         for interface, place, link in sides:
-            end = self._end(interface, place)
+            end = self._end(interface, place, link.mac)
             self.result.settings.extend(settings(pair, link, end))
             if pair in self.policy.retried and not shared:
                 self.result.settings.extend(again(pair, link, end))

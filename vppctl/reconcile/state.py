@@ -39,6 +39,7 @@ class Reason(StrEnum):
     PROCESS_NOT_RUNNING = "ProcessNotRunning"
     MICROSERVICE_NOT_RUNNING = "MicroserviceNotRunning"
     MICROSERVICE_AMBIGUOUS = "MicroserviceAmbiguous"
+    FOREIGN_PID = "ForeignPid"
     NAME_TAKEN = "NameTaken"
     NAME_CONFLICT = "NameConflict"
     KERNEL_ERROR = "KernelError"
@@ -54,6 +55,19 @@ class NetnsId(NamedTuple):
 
     dev: int
     ino: int
+
+
+class Process(NamedTuple):
+    """A running process, by what tells it from others."""
+
+    start: int
+    """When it was started, in clock ticks since boot (proc(5), stat)."""
+    started: float
+    """The same in seconds of the epoch, by the clock as it is now."""
+    cgroups: str
+    """Its control groups (cgroups(7), /proc/PID/cgroup)."""
+    netns: NetnsId | None
+    """Its network namespace; None when that may not be looked at."""
 
 
 class Unavailable(NamedTuple):
