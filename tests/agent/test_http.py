@@ -7,6 +7,7 @@ import http.client
 import json
 import select
 import socket
+import subprocess
 
 import pytest
 
@@ -107,12 +108,16 @@ def test_a_bad_address_writes_no_file_and_a_socket_in_use_stays(vppctl: Vppctl) 
 
 
 def test_what_the_kernel_refuses_is_counted_and_remembered(vppctl: Vppctl) -> None:
-    """IPv6 needs an MTU of 1280 (RFC 8200), and the kernel refuses an address below it."""
+    """A namespace cannot be created in a folder that is read-only."""
     address = f"127.0.0.1:{free_port()}"
-    with Agent(vppctl, "--http", address):
-        vppctl.put(veth("a", "b", mtu=68, ip_addresses=["2001:db8::1/64"]), veth("b", "a"))
-        report = vppctl.wait_state("a", "FAILED", "KernelError")
-        assert "cannot add 2001:db8::1/64" in report["history"][0]["operations"][-1]
-        lines = ask(address, "/metrics")[1].splitlines()
-        (failed,) = [line for line in lines if line.startswith('vppctl_operations_total{result="failed"}')]
-        assert float(failed.split()[1]) >= 1
+    subprocess.run(["mount", "-o", "remount,ro", "/run/netns"], check=True)
+    try:
+        with Agent(vppctl, "--http", address):
+            vppctl.put(veth("a", "b", "nowhere"), veth("b", "a"))
+            report = vppctl.wait_state("a", "FAILED", "KernelError")
+            assert "Read-only file system" in report["history"][0]["operations"][-1]
+            lines = ask(address, "/metrics")[1].splitlines()
+            (failed,) = [line for line in lines if line.startswith('vppctl_operations_total{result="failed"}')]
+            assert float(failed.split()[1]) >= 1
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", "/run/netns"], check=True)
