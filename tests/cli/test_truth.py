@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -227,9 +228,9 @@ def _takes(store: Store, size: int) -> bool:
 
 @pytest.mark.kernel
 @pytest.mark.etcd
-def test_an_agent_that_cannot_publish_is_not_said_to_be_gone(tmp_path: Path) -> None:
+def test_an_agent_that_cannot_publish_is_not_said_to_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """etcd without space takes no heartbeat."""
-    with Etcd(tmp_path, "--quota-backend-bytes=100000") as server:
+    with listening_on_a_socket(tmp_path, monkeypatch, "--quota-backend-bytes=100000") as (server, socket):
         vppctl = Vppctl({"ETCDCTL_ENDPOINTS": server.endpoint}, tmp_path)
         vppctl.put(veth("a", "b"))
         store = open_store(StoreSettings((server.endpoint,)))
@@ -244,13 +245,29 @@ def test_an_agent_that_cannot_publish_is_not_said_to_be_gone(tmp_path: Path) -> 
                 result = vppctl.run(*arguments)
                 assert said in result.stderr
                 assert "no agent" not in result.stderr
-            # On another host the lock is not there to be asked.
-            elsewhere = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /run/vppctl && exec "$@"', "sh"]
-            command = [*elsewhere, *vppctl.command("vppctl", ["status"])]
+            # On another host there is neither the lock nor the agent's name to be asked.
+            elsewhere = ["unshare", "-m", "-n", "sh", "-c", 'mount -t tmpfs none /run/vppctl && exec "$@"', "sh"]
+            command = [*elsewhere, *vppctl.command("vppctl", ["--store", f"unix:{socket}", "status"])]
             result = subprocess.run(command, env=vppctl.environment, capture_output=True, text=True, check=True)
             assert "NoHeartbeat" in result.stdout
-            assert result.stderr.startswith(f"a: no agent of label vpp1 has a heartbeat in {where}: ")
+            assert result.stderr.startswith(f"a: no agent of label vpp1 has a heartbeat in etcd unix:{socket}: ")
             assert "is running" not in result.stderr
+
+
+@contextlib.contextmanager
+def listening_on_a_socket(folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[tuple[Etcd, Path]]:
+    """A server, and its socket: a file in the folder where it was started."""
+    data = folder / "etcd-data"
+    data.mkdir()
+    server = Etcd(data, *options)
+    server.options += (f"--listen-client-urls={server.url},unix://localhost:{server.port}",)
+    with monkeypatch.context() as inside:
+        inside.chdir(folder)
+        server.start()
+    try:
+        yield server, folder / f"localhost:{server.port}"
+    finally:
+        server.kill()
 
 
 @pytest.mark.etcd
@@ -268,20 +285,9 @@ def test_forms_that_etcdctl_takes(tmp_path: Path, either_etcd: Etcd) -> None:
 
 
 @pytest.mark.etcd
-def test_a_unix_socket(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    with Etcd(folder) as server:
-        server.kill()
-        server.options += (f"--listen-client-urls={server.url},unix://localhost:{server.port}",)
-        before = Path.cwd()
-        os.chdir(tmp_path)
-        try:
-            server.start()
-        finally:
-            os.chdir(before)
-        path = tmp_path / f"localhost:{server.port}"
-        for url in (f"unix:{path}", f"unix://{path}"):
+def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening_on_a_socket(tmp_path, monkeypatch) as (_, socket):
+        for url in (f"unix:{socket}", f"unix://{socket}"):
             vppctl = Vppctl({"VPPCTL_STORE": url}, tmp_path)
             vppctl.put(veth("a", "b"))
             assert json.loads(vppctl("get", "a"))["name"] == "a"

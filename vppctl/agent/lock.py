@@ -160,11 +160,17 @@ def pulse(label: str) -> str | None:
     finally:
         os.close(fd)
     if not holder:
-        if (owner := _owner(label)) and owner.uid in (0, os.geteuid()):
-            # It has a /run of its own, where its beats are.
+        if has_own_run(label):
+            # Its beats are there.
             return None
         return f"no agent of label {label} is running on this host"
     return f"the agent of label {label}, PID {holder}, has decided nothing for {age:.0f} s" if age > STALE else ""
+
+
+def has_own_run(label: str) -> bool:
+    """Whether an agent of this label is on this host and has a /run of its own."""
+    owner = _owner(label)
+    return owner is not None and owner.uid in (0, os.geteuid())
 
 
 def lock_path(label: str) -> Path:

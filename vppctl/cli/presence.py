@@ -17,9 +17,11 @@ class Absence(NamedTuple):
 
 def absence(store: Store, label: str) -> Absence:
     """Why there is no heartbeat. That no agent is running is only one of the reasons, and not always known."""
-    from vppctl.agent.lock import pulse
+    from vppctl.agent.lock import has_own_run, pulse
 
     here = pulse(label)
+    if here is None and has_own_run(label):
+        here = ""
     trouble = store.trouble()
     why = f": {trouble}" if trouble else ""
     if here is not None and not here.startswith("no agent"):

@@ -6,6 +6,7 @@ itself, since the library's own never tells that its stream has ended. Loaded by
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -180,10 +181,16 @@ class EtcdLease:
 
     def refresh(self) -> bool:
         def work(channel: grpc.Channel, metadata: Metadata, timeout: float) -> int:
-            requests = iter([etcdrpc.LeaseKeepAliveRequest(ID=self.id)])
-            answers = etcdrpc.LeaseStub(channel).LeaseKeepAlive(requests, timeout=timeout, metadata=metadata)
-            answer = next(answers, None)
-            answers.cancel()
+            # Open until the answer is there: etcd's grpc-proxy cancels what is asked on a stream that has ended.
+            requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            requests.put(etcdrpc.LeaseKeepAliveRequest(ID=self.id))
+            stub = etcdrpc.LeaseStub(channel)
+            answers = stub.LeaseKeepAlive(iter(requests.get, None), timeout=timeout, metadata=metadata)
+            try:
+                answer = next(answers, None)
+            finally:
+                requests.put(None)
+                answers.cancel()
             return int(answer.TTL) if answer else 0
 
         return bool(self._client.attempt(work) > 0)

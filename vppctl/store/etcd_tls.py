@@ -19,6 +19,7 @@ _ALERTS = {
     "KEY_VALUES_MISMATCH": "{cert} and {key} do not belong together; see --cert and --key",
 }
 """Of OpenSSL's reasons, by a part of their names (openssl/sslerr.h)."""
+_PLAIN = "it does not speak TLS; write http:// or etcd://, and leave out the certificates"
 
 
 def tls_problem(endpoint: str, settings: StoreSettings) -> str:
@@ -55,7 +56,8 @@ def tls_problem(endpoint: str, settings: StoreSettings) -> str:
     except ssl.SSLError as error:
         return _alert(error.reason or "", endpoint, settings)
     except OSError:
-        pass
+        # A server without TLS may end the connection at its first message, before or after it was read.
+        return _PLAIN if _speaks_http2(endpoint) else ""
     return ""
 
 
@@ -72,7 +74,7 @@ def _unverified(error: ssl.SSLCertVerificationError, host: str) -> str:
 
 def _alert(reason: str, endpoint: str, settings: StoreSettings) -> str:
     if "ALERT" not in reason and _speaks_http2(endpoint):
-        return "it does not speak TLS; write http:// or etcd://, and leave out the certificates"
+        return _PLAIN
     found = next((text for part, text in _ALERTS.items() if part in reason), "")
     if not found:
         return f"the TLS handshake failed ({reason.lower().replace('_', ' ')}); see --cacert, --cert and --key"
