@@ -216,6 +216,7 @@ def test_a_token_that_is_not_good_any_more(start: Start, connect: Connect) -> No
     server.kill()
     wait_until(lambda: follower.states[-1:] == [False], "the break to be noticed")
     server.start()
+    wait_until(lambda: _works(store), "the connection")
     assert lease.refresh()
     store.commit([Put("/a", b"2")])
     wait_until(lambda: follower.seen == {"/a": b"2"}, "the change", 20)
