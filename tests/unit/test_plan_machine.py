@@ -158,7 +158,12 @@ class PlannerMachine(RuleBasedStateMachine):
         self.start = False
         for key, link in {**strangers, **frozen}.items():
             assert self.kernel.links.get(key) == link, "touched what is foreign or frozen"
-        applied = {name for name, c in result.conditions.items() if c.state is State.APPLIED}
+        # One address at both ends is an error of the two together, and the links are there.
+        applied = {
+            name
+            for name, c in result.conditions.items()
+            if c.state is State.APPLIED or c.reason is Reason.DUPLICATE_ADDRESS
+        }
         for name in applied:
             self.matches(name)
         ours = [link for link in self.kernel.links.values() if self.desired.marks.owns(link)]
