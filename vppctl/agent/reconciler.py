@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
+from vppctl.agent.isolation import by_halves
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
-from vppctl.errors import cause
+from vppctl.errors import cause, shortage
 from vppctl.linux.executor import Executor
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
@@ -22,7 +24,7 @@ from vppctl.linux.observe import observe
 from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.backlog import Backlog
 from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.judge import Blocked, condition, judge
+from vppctl.reconcile.judge import Awaiting, Blocked, condition, judge
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import Failure, Operation, by_pair, summary
 from vppctl.reconcile.plan import Plan, Policy, plan
@@ -82,6 +84,8 @@ class Reconciler:
         self._first: set[PairId] | None = None
         """Pairs of the start that were not looked at yet."""
         self._sweep, self._sweep_at = True, 0.0
+        self._whole, self._looked_at = True, set[PairId]()
+        """What the present run has looked at, and whether the kernel has answered all of it."""
 
     def sweep(self) -> None:
         """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
@@ -110,25 +114,29 @@ class Reconciler:
         if self._sweep and now >= self._sweep_at:
             scope |= self._search(now)
         news: dict[str, Condition | None] = {}
-        whole, looked_at = True, set[PairId]()
+        self._whole, self._looked_at = True, set()
         for part in self.places.parts(scope):
-            if part <= looked_at:
-                continue
-            self._on_progress()
-            work = _Pass(part - looked_at, Policy(start=bool(self._first), adopt=self._adopt, only=self._first))
-            with ExitStack() as stack:
-                try:
-                    self._rounds(stack, work)
-                except OSError as error:
-                    self._give_up(error, work)
-                    whole = False
-                else:
-                    self._first -= work.scope - work.blind
-            looked_at |= work.scope
-            self.done.update(work.done)
-            news.update(self._conclude(work, now))
-        self.started = self.started or whole
+            if not part <= self._looked_at:
+                news |= by_halves(part, partial(self._pass, now))
+        self.started = self.started or self._whole
         return news
+
+    def _pass(self, now: float, scope: set[PairId], error: Exception | None = None) -> dict[str, Condition | None]:
+        """One pass over those of these pairs that this run has not looked at; after an `error` what is said of them."""
+        self._on_progress()
+        work = _Pass(scope - self._looked_at, Policy(start=bool(self._first), adopt=self._adopt, only=self._first))
+        if error is None:
+            try:
+                with ExitStack() as stack:
+                    self._rounds(stack, work)
+                self._first = (self._first or set()) - (work.scope - work.blind)
+            except OSError as refusal:
+                error = refusal
+        if error is not None:
+            self._give_up(error, work)
+        self._looked_at |= work.scope
+        self.done.update(work.done)
+        return self._conclude(work, now)
 
     def survey(self) -> Iterator[tuple[ObservedState, Plan]]:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
@@ -153,13 +161,17 @@ class Reconciler:
         self._sweep = False
         return found
 
-    def _give_up(self, error: OSError, work: _Pass) -> None:
+    def _give_up(self, error: Exception, work: _Pass) -> None:
         """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""
-        text = f"the kernel cannot be asked: {cause(error)}"
-        log.warning("%s", text)
+        number = shortage(error) or getattr(error, "errno", 0) or 0
+        text = f"internal error: {type(error).__name__}; the log has where"
+        if number or isinstance(error, OSError):
+            text = f"the kernel cannot be asked: {cause(error)}"
+            log.warning("%s", text)
+            self._whole = False
         work.conditions.clear()
         for pair in work.scope:
-            self._fail(pair, Failure(error.errno or 0, text), work)
+            self._fail(pair, Failure(number, text), work)
 
     def _fail(self, pair: PairId, failure: Failure, work: _Pass) -> None:
         """Nothing is known of what the kernel has of this pair, but what its documents say holds all the same."""
@@ -262,7 +274,8 @@ class Reconciler:
                 condition = work.conditions.get(name)
                 if condition is None:
                     continue
-                if failure and condition.reason is Reason.NONE:
+                # A namespace that could not be created is not one that is awaited.
+                if failure and (condition.reason is Reason.NONE or isinstance(judge(self.desired, pair), Awaiting)):
                     condition = Condition(
                         name, State.FAILED, failure.reason, failure.message, condition.revision, condition.link
                     )
