@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kernel
 
 def break_plan(monkeypatch: pytest.MonkeyPatch, error: Exception, culprit: PairId | None = None) -> None:
     """Planning for this pair (None: for any) ends with `error`."""
-    plan = module.plan
+    plan = module.plan  # type: ignore[attr-defined]
 
     def broken(desired: Any, observed: Any, scope: set[PairId], *more: Any) -> Any:
         if culprit in scope or (culprit is None and scope):
@@ -65,7 +65,8 @@ def test_what_has_run_out_is_named_and_tried_again(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("room", [0, 3, 100])
 def test_work_goes_on_in_as_many_threads_as_there_are(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    start, started = threading.Thread.start, []
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
 
     def limited(thread: threading.Thread) -> None:
         if len(started) >= room:
