@@ -1,0 +1,98 @@
+"""Reads what a Docker engine, or one that speaks its API, answers; nothing in it is taken for granted.
+
+Neighbour: `microservices.py`, which asks. What is missing or of another type than the API says raises OddError, so that
+one container, event or answer is skipped and all others count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+LABEL_VARIABLE = "MICROSERVICE_LABEL"
+"""What marks a container as a microservice, in its environment (ligato, linuxplugin/ifplugin)."""
+EVENT_LIMIT = 1 << 20
+"""Bytes of one event that are read."""
+_CHANGES = frozenset(["start", "restart", "die", "died", "stop", "destroy", "remove", "rename"])
+"""Events after which a container is looked at; Podman's names among them."""
+
+
+class OddError(ValueError):
+    """The engine's answer is not what its API says."""
+
+
+class Described(NamedTuple):
+    """A running container with a microservice label; `started_at` is empty where the engine does not tell it."""
+
+    label: str
+    name: str
+    pid: int
+    started_at: str
+
+
+def described(answer: Any) -> Described | None:
+    """What an inspection found; None for a container that is not running or has no label. Raises OddError."""
+    _part(answer, dict, "the answer about it")
+    environment = _part(answer.get("Config"), dict, "its Config").get("Env")
+    entries = [] if environment is None else _part(environment, list, "its Config.Env")
+    variables = dict(entry.partition("=")[::2] for entry in entries if isinstance(entry, str))
+    state = _part(answer.get("State"), dict, "its State")
+    label, pid = variables.get(LABEL_VARIABLE), state.get("Pid")
+    if not label or not state.get("Running") or not pid:
+        return None
+    name, started = answer.get("Name"), state.get("StartedAt")
+    name = name.lstrip("/") if isinstance(name, str) else ""
+    return Described(label, name, _part(pid, int, "its State.Pid"), started if isinstance(started, str) else "")
+
+
+def _part(value: Any, kind: type, what: str) -> Any:
+    """`value`, of which the API says that it is of this kind. Raises OddError."""
+    if not isinstance(value, kind):
+        raise OddError(f"{what} is {'null' if value is None else f'a {type(value).__name__}'}, not a {kind.__name__}")
+    return value
+
+
+def ids(listed: Any) -> list[str]:
+    """The ids of a list of containers. An empty list may be null: it is so in Go."""
+    containers = [] if listed is None else _part(listed, list, "the list of containers")
+    return [c["Id"] for c in containers if isinstance(c, dict) and isinstance(c.get("Id"), str)]
+
+
+def concerned(event: Any) -> str | None:
+    """The id of the container that is to be looked at after this event; None for none. Raises OddError."""
+    _part(event, dict, "an event")
+    action = event.get("Action", event.get("status"))
+    if not isinstance(action, str) or action not in _CHANGES:
+        return None
+    actor = event.get("Actor")
+    key = (actor if isinstance(actor, dict) else {}).get("ID", event.get("id"))
+    return str(_part(key, str, f"the id in an event of {action}"))
+
+
+def events(stream: Iterable[bytes | str]) -> Iterator[Any]:
+    """The events of a stream, which are JSON, one a line. Raises OddError."""
+    rest = b""
+    for chunk in chain(stream, [b"\n"]):
+        *lines, rest = (rest + (chunk.encode() if isinstance(chunk, str) else chunk)).split(b"\n")
+        for line in filter(bytes.strip, lines):
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                raise OddError("an event is no JSON") from None
+            yield event
+        if len(rest) > EVENT_LIMIT:
+            raise OddError(f"an event is longer than {EVENT_LIMIT} bytes")
+
+
+def clock(info: Any) -> int | None:
+    """The engine's time in whole seconds, for an event that is reported twice does no harm; None: it tells none."""
+    from datetime import datetime
+
+    text = _part(info, dict, "the answer to /info").get("SystemTime")
+    try:
+        zone = text[-6:] if text[-6] in "+-" else "+00:00"
+        return int(datetime.fromisoformat(text[:19] + zone).timestamp())
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
