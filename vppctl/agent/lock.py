@@ -6,6 +6,7 @@ removing it would be a race with whoever has just opened it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -21,6 +22,7 @@ PULSE = 5.0
 """Seconds between two beats of an agent with nothing to do."""
 STALE = 60.0
 """Seconds without a beat after which the deciding thread counts as hung."""
+_LINE = 1 << 16
 _FLOCK = struct.Struct("@hhqqi")
 """struct flock on 64 bits (asm-generic/fcntl.h): type, whence, start, length, PID."""
 
@@ -45,6 +47,8 @@ class AgentLock:
                 raise VppctlError(f"{path}: cannot be locked: {error.strerror}") from None
             text = f"an agent of label {label} is already running on this host, as PID {holder}"
             raise VppctlError(f"{text}; stop it, or give this one another --label") from None
+        # What an earlier agent has left is overwritten.
+        self._written: str | None = None
         self.beat()
 
     def __enter__(self) -> Self:
@@ -53,9 +57,16 @@ class AgentLock:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
-    def beat(self) -> None:
-        """Still deciding."""
-        os.utime(self._fd)
+    def beat(self, troubles: str = "") -> None:
+        """Still deciding; `troubles` is one line about what does not work."""
+        # One that cannot be written ends nobody: whoever looks at it sees that it is old.
+        with contextlib.suppress(OSError):
+            os.utime(self._fd)
+            if troubles != self._written:
+                content = troubles.encode(errors="replace")
+                os.pwrite(self._fd, content + b"\n", 0)
+                os.ftruncate(self._fd, len(content) + 1)
+                self._written = troubles
 
 
 def pulse(label: str) -> str | None:
@@ -72,6 +83,15 @@ def pulse(label: str) -> str | None:
     if not holder:
         return f"no agent of label {label} is running on this host"
     return f"the agent of label {label}, PID {holder}, has decided nothing for {age:.0f} s" if age > STALE else ""
+
+
+def troubles(label: str) -> str:
+    """What does not work for the agent of this label on this host, on one line; empty when all does."""
+    try:
+        with lock_path(label).open(encoding="utf-8", errors="replace") as file:
+            return file.readline(_LINE).strip()
+    except OSError:
+        return ""
 
 
 def lock_path(label: str) -> Path:

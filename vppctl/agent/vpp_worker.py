@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from vppctl.errors import cause
 from vppctl.linux.hosts import find_hosts, set_mac
 from vppctl.model.interface import VppInterface
 from vppctl.reconcile.state import Reason, State
@@ -50,7 +51,15 @@ class VppNews(NamedTuple):
 class VppWorker:
     """Follows one VPP. `configure`, `wake` and `stop` may be called from any thread."""
 
-    def __init__(self, label: str, path: str | None, deliver: Callable[[VppNews], None]) -> None:
+    def __init__(
+        self,
+        label: str,
+        path: str | None,
+        deliver: Callable[[VppNews], None],
+        on_trouble: Callable[[str], None] = lambda _why: None,
+    ) -> None:
+        """`on_trouble` hears why VPP cannot be asked; an empty text: it can, or nothing is wanted of it."""
+        self._on_trouble = on_trouble
         self._marks, self._path, self._deliver = VppMarks(label), path or DEFAULT_SOCKET, deliver
         self._explicit = path is not None
         self._known = False
@@ -79,6 +88,17 @@ class VppWorker:
 
     def run(self) -> None:
         """Follow until stopped; the body of a thread."""
+        try:
+            self._follow()
+        except Exception as error:
+            self._lose(f"VPP is not followed: {cause(error)}")
+            desired = self._desired
+            self._tell({name: self._unavailable(configured) for name, configured in desired.items()}, desired)
+            raise
+        if self._vpp:
+            self._vpp.close()
+
+    def _follow(self) -> None:
         due = 0.0
         while not self._stop:
             woken = self._wake.wait(min(PATIENCE, max(0.0, due - time.monotonic())) if self._wanted() else None)
@@ -86,8 +106,8 @@ class VppWorker:
             lost = self._vpp is not None and not self._vpp.alive
             if self._wanted() and (woken or lost or time.monotonic() >= due):
                 due = time.monotonic() + self.look()
-        if self._vpp:
-            self._vpp.close()
+            if not self._wanted():
+                self._on_trouble("")
 
     def look(self) -> float:
         """One pass over everything; returns the seconds until the next."""
@@ -99,6 +119,7 @@ class VppWorker:
                 self._vpp = Vpp(self._path, self.wake)
                 log.info("connected to VPP %s at %s", self._vpp.version, self._path)
                 self._trouble = ""
+                self._on_trouble("")
             failed = self._converge(self._vpp, desired)
         except VppAwayError as error:
             self._lose(str(error))
@@ -111,9 +132,8 @@ class VppWorker:
         return self._known and bool(self._explicit or self._desired or self._told or self._vpp)
 
     def _lose(self, why: str) -> None:
-        if why != self._trouble:
-            log.warning("%s", why)
         self._trouble = why
+        self._on_trouble(why)
         if self._vpp is not None:
             self._vpp.close()
             self._vpp = None
