@@ -36,9 +36,10 @@ def run(settings: AgentSettings, stderr: Stderr | None = None) -> int:
     if not settings.once:
         gc.enable()
     with AgentLock(settings.label) as lock, ExitStack() as stack:
+        agent = Agent(settings, lock, stderr.dropped if stderr else str)
         if stderr:
             stack.callback(stderr.finish)
-        agent = Agent(settings, lock, stderr.dropped if stderr else lambda: "")
+            agent.sources.supervisor.add_chore(stderr.pending)
         if settings.http:
             from vppctl.agent.web import listen
 

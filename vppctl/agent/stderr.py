@@ -77,6 +77,11 @@ class Stderr(io.TextIOBase):
         """It is."""
         return True
 
+    def pending(self) -> bool:
+        """Try again to write what is left; whether any is."""
+        self.flush()
+        return bool(self._pending)
+
     def dropped(self) -> str:
         """How many lines were lost and why, once the stream can be written to again; empty when there are none."""
         with self._lock:

@@ -26,6 +26,9 @@ SETTLED = 5.0
 SOUND = 60.0
 """Seconds that a source must have run until its next failure begins with the first pause again."""
 
+SOON = 0.1
+"""Seconds until a chore that is not done is gone on with."""
+
 
 class Trouble(NamedTuple):
     """A source does not do its work."""
@@ -67,6 +70,8 @@ class Supervisor:
         self._failed: dict[str, Trouble] = {}
         self._away: dict[str, Trouble] = {}
         self._stopping = False
+        self._chores: list[Callable[[], bool]] = []
+        self._soon = False
         self.failures: Counter[str] = Counter()
         """How often each source has failed, or lost its peer, so far."""
 
@@ -76,8 +81,15 @@ class Supervisor:
             self._sources[name] = _Source(body)
         self.tend(time.monotonic())
 
+    def add_chore(self, chore: Callable[[], bool]) -> None:
+        """Call this whenever sources are tended, and soon again while it gives True."""
+        self._chores.append(chore)
+
     def tend(self, now: float) -> None:
         """Start what is due, and let go of the troubles of what has run well since."""
+        self._soon = False
+        for chore in self._chores:
+            self._soon = chore() or self._soon
         for name, source in list(self._sources.items()):
             if source.thread is None and now >= source.due and not self._stopping:
                 self._begin(name, source, now)
@@ -88,7 +100,8 @@ class Supervisor:
 
     def wait(self, now: float) -> float:
         """Seconds until there is something to tend."""
-        waits = [source.due - now for source in self._sources.values() if source.thread is None]
+        waits = [SOON] if self._soon else []
+        waits += [source.due - now for source in self._sources.values() if source.thread is None]
         waits += [self._settled(source) - now for name, source in self._sources.items() if name in self._failed]
         return max(0.0, min(waits, default=float("inf")))
 
