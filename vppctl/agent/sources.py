@@ -14,6 +14,7 @@ from typing import NamedTuple
 from vppctl.agent.counters import Counted
 from vppctl.agent.supervisor import SourceChanged, Supervisor
 from vppctl.agent.vpp_worker import VppNews, VppWorker
+from vppctl.errors import shortage
 from vppctl.linux.monitor import KernelEvent, LinkChanged, LinkMonitor, LinksChanged, NamespaceGone, Overrun
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.watcher import NamespacesChanged, NamespaceWatcher
@@ -156,9 +157,12 @@ class Sources:
             finally:
                 self._monitor = None
 
-        # Before the first look, so that nothing falls in between; where that fails, the thread tries again.
-        with contextlib.suppress(OSError):
+        # Before the first look, so that nothing falls in between; where something has run out, the thread tries again.
+        try:
             self._monitor = LinkMonitor(nsids, self._hear)
+        except OSError as error:
+            if not shortage(error):
+                raise
         self.supervisor.start("kernel", links)
         self.supervisor.start("namespaces", lambda: self._watcher.run(self._stop, self.inbox.put))
 
