@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import netns
+from tests.support.etcd import PROGRAM
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("kernel") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
-        if item.get_closest_marker("etcd") and not shutil.which("etcd"):
+        if item.get_closest_marker("etcd") and not shutil.which(PROGRAM):
             item.add_marker(pytest.mark.skip(reason="needs the program etcd (Debian: etcd-server)"))
         if item.get_closest_marker("docker") and not (shutil.which("dockerd") and shutil.which("busybox")):
             item.add_marker(pytest.mark.skip(reason="needs dockerd and busybox (Debian: docker.io, busybox-static)"))

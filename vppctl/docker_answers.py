@@ -7,6 +7,7 @@ one container, event or answer is skipped and all others count.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
@@ -24,12 +25,14 @@ class OddError(ValueError):
 
 
 class Described(NamedTuple):
-    """A running container with a microservice label; `started_at` is empty where the engine does not tell it."""
+    """A running container with a microservice label; texts that the engine does not give are empty."""
 
     label: str
     name: str
     pid: int
     started_at: str
+    sandbox: str
+    """The file of its network namespace on the engine's host."""
 
 
 def described(answer: Any) -> Described | None:
@@ -42,9 +45,14 @@ def described(answer: Any) -> Described | None:
     label, pid = variables.get(LABEL_VARIABLE), state.get("Pid")
     if not label or not state.get("Running") or not pid:
         return None
-    name, started = answer.get("Name"), state.get("StartedAt")
-    name = name.lstrip("/") if isinstance(name, str) else ""
-    return Described(label, name, _part(pid, int, "its State.Pid"), started if isinstance(started, str) else "")
+    pid = _part(pid, int, "its State.Pid")
+    network = answer.get("NetworkSettings")
+    sandbox = network.get("SandboxKey") if isinstance(network, dict) else ""
+    return Described(label, _text(answer.get("Name")).lstrip("/"), pid, _text(state.get("StartedAt")), _text(sandbox))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _part(value: Any, kind: type, what: str) -> Any:
@@ -95,4 +103,19 @@ def clock(info: Any) -> int | None:
         zone = text[-6:] if text[-6] in "+-" else "+00:00"
         return int(datetime.fromisoformat(text[:19] + zone).timestamp())
     except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+
+
+def epoch(text: str) -> float | None:
+    """Seconds of the epoch of a container's start; None for none, which the engine writes as the year 1."""
+    from datetime import datetime
+
+    # Nanoseconds, and digits left out at will.
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+    if not found or text < "1970":
+        return None
+    whole, fraction, zone = found.groups()
+    try:
+        return datetime.fromisoformat(whole + zone.replace("Z", "+00:00")).timestamp() + float(f"0{fraction or '.0'}")
+    except (ValueError, OverflowError):
         return None

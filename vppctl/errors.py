@@ -57,6 +57,14 @@ class StoreError(VppctlError):
     exit_code = 5
 
 
+class TooLargeError(StoreError):
+    """The store takes no transaction with so many operations or bytes; nothing was written. Exit code 5."""
+
+
+class UnknownOutcomeError(StoreError):
+    """A write was sent and its answer was lost; whether it was carried out could not be found out. Exit code 5."""
+
+
 class TimedOutError(VppctlError):
     """A condition did not come true before its deadline; the world's move. Exit code 6."""
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from vppctl.docker_answers import OddError, clock, concerned, described, events, ids
+from vppctl import engine
+from vppctl.docker_answers import OddError, clock, concerned, described, epoch, events, ids
 from vppctl.errors import cause
+from vppctl.reconcile.state import Process
 
 log = logging.getLogger("vppctl.docker")
 
@@ -34,6 +37,12 @@ BACKOFF_FIRST, BACKOFF_LAST = 0.25, 10.0
 """Seconds between attempts to reach an engine that is away: doubled from the first to the last."""
 
 
+_CONTAINER_ID = re.compile("[0-9a-f]{64}")
+_BEFORE, _AFTER = 15.0, 1.0
+"""Seconds that a container's process may be older or younger than the engine says that the container is: it starts the
+process, then reads the clock."""
+
+
 class Container(NamedTuple):
     """A running container; `pid` and `start` (clock ticks since boot, proc(5)) name its first process for good."""
 
@@ -43,6 +52,10 @@ class Container(NamedTuple):
     pid: int
     start: int
     started_at: str
+    sandbox: str = ""
+    """The file of its network namespace, in the engine's file system."""
+    foreign: str = ""
+    """Why its PID does not lead to it from here; empty when it does."""
 
     def __str__(self) -> str:
         """For messages: name and short id."""
@@ -58,11 +71,14 @@ class MicroservicesChanged(NamedTuple):
 class Microservices:
     """Follows one engine. `find` and `close` may be called from any thread.
 
-    `start_of` gives the start time of a process in ticks, None when there is none.
+    `look_at` gives the process that has a PID where the agent runs, None when there is none.
     """
 
-    def __init__(self, host: str | None, start_of: Callable[[int], int | None]) -> None:
-        self._host, self._start_of = host, start_of
+    def __init__(self, host: str | None, look_at: Callable[[int], Process | None]) -> None:
+        self._host, self._look_at = host, look_at
+        self._endpoint: engine.Endpoint | None = None
+        self._near = self._grouped = False
+        """Whether a PID of this engine has led to its container, and whether it says that those have control groups."""
         self._lock = threading.Lock()
         self._containers: dict[str, Container] = {}
         self._stream: Any = None
@@ -92,7 +108,7 @@ class Microservices:
         failures = 0
         while not stop.is_set():
             try:
-                client = docker.APIClient(**self._how(docker))
+                client = engine.connect(self._find(), TIMEOUT)
                 try:
                     self._follow(client, stop, deliver)
                 finally:
@@ -109,22 +125,28 @@ class Microservices:
                 self._away(cause(error), deliver)
                 raise
 
-    def _how(self, docker: Any) -> dict[str, Any]:
-        """As the SDK takes it from DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH; the option wins."""
-        environment = {**os.environ, **({"DOCKER_HOST": self._host} if self._host else {})}
-        return {"version": "auto", "timeout": TIMEOUT, **docker.utils.kwargs_from_env(environment)}
+    def _find(self) -> engine.Endpoint:
+        """Where the engine is now; another one has other processes."""
+        before, self._endpoint = self._endpoint, None
+        self._endpoint = engine.find(self._host)
+        self._near = self._near and self._endpoint == before
+        return self._endpoint
 
     def _away(self, why: str, deliver: Callable[[MicroservicesChanged], None]) -> None:
-        where = self._host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-        trouble = f"Docker cannot be asked at {where}: {why}"
+        where = f" at {self._endpoint}" if self._endpoint else ""
+        trouble = f"Docker cannot be asked{where}: {why}"
+        if self._endpoint:
+            trouble += engine.hint(self._endpoint)
         if trouble != self.trouble or not self.answered:
             self.trouble, self.answered = trouble, True
             deliver(MicroservicesChanged(None))
 
     def _follow(self, client: Any, stop: threading.Event, deliver: Callable[[MicroservicesChanged], None]) -> None:
         """List, then take events until the engine ends the stream."""
-        now = clock(client.info())
+        info = client.info()
+        now = clock(info)
         since = int(time.time()) - SKEW if now is None else now
+        self._grouped = info.get("CgroupDriver") in ("cgroupfs", "systemd")
         self._list(client, deliver)
         listed = time.monotonic()
         until = None if now is None else now + RELIST
@@ -186,7 +208,7 @@ class Microservices:
 
         try:
             found = self._settle(client, key)
-        except (OddError, docker.errors.APIError) as error:
+        except (ValueError, docker.errors.APIError) as error:
             why = f"container {key[:12]} cannot be read: {_cause(error)}"
             if self._unread.get(key) != why:
                 log.warning("%s", why)
@@ -199,17 +221,43 @@ class Microservices:
     def _settle(self, client: Any, key: str) -> Container | None:
         """The container if it is running and has a label; its process is told by pid and start time.
 
-        The start time is read between two looks that agree, so that it is of the container's process and not of
-        another one that was given the same PID.
+        The process is looked at between two looks that agree, so that it is the container's and not another one that
+        was given the same PID.
         """
         found = _running(client, key)
         while found is not None:
-            start = self._start_of(found.pid)
+            process = self._look_at(found.pid)
             again = _running(client, key)
             if again == found:
-                return None if start is None else found._replace(start=start)
+                return self._judged(found, process)
             found = again
         return None
+
+    def _judged(self, found: Container, process: Process | None) -> Container | None:
+        """The container with its process, or with why its PID does not lead to it; None when it has just ended."""
+        if process is None:
+            if self._near:
+                return None
+            why = "is no process here"
+        elif not self._is_process_of(found, process):
+            why = "is another process here"
+        else:
+            self._near = True
+            return found._replace(start=process.start)
+        fix = "run the agent on the engine's host, in a container with --pid host"
+        return found._replace(foreign=f"PID {found.pid} of container {found} {why}; {fix}")
+
+    def _is_process_of(self, container: Container, process: Process) -> bool:
+        """Whether this is the container's process, and not one that has its PID in another PID namespace."""
+        if container.id in process.cgroups or _is_file_of(container.sandbox, process):
+            return True
+        own = self._look_at(os.getpid())
+        if own and process.cgroups == own.cgroups and self._grouped:
+            return False
+        if set(_CONTAINER_ID.findall(process.cgroups)).difference(_CONTAINER_ID.findall(own.cgroups if own else "")):
+            return False
+        started = epoch(container.started_at)
+        return started is None or -_AFTER <= started - process.started <= _BEFORE
 
 
 def _close(stream: Any) -> None:
@@ -227,12 +275,21 @@ def _running(client: Any, key: str) -> Container | None:
         found = described(client.inspect_container(key))
     except docker.errors.NotFound:
         return None
-    return found and Container(found.label, key, found.name, found.pid, 0, found.started_at)
+    return found and Container(found.label, key, found.name, found.pid, 0, found.started_at, found.sandbox)
+
+
+def _is_file_of(path: str, process: Process) -> bool:
+    """Whether this is the file of the process's network namespace."""
+    try:
+        info = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return (info.st_dev, info.st_ino) == process.netns
 
 
 def _cause(error: BaseException) -> str:
     """The innermost reason, on one line: the SDK wraps three deep."""
-    while (inner := error.__cause__ or error.__context__) is not None:
+    while (inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
         error = inner
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())

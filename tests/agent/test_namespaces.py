@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -104,3 +106,55 @@ def test_a_namespace_behind_a_file(vppctl: Vppctl) -> None:
         vppctl.wait_state("a", "APPLIED")
         assert set(links("late")) == {"a"}
         assert "b" in links()
+
+
+@pytest.mark.parametrize("target", ["/proc/{pid}/ns/net", "../../proc/{pid}/ns/net", "/var/run/netns/whole"])
+def test_a_name_that_is_a_symbolic_link_is_refused_with_what_to_write(vppctl: Vppctl, target: str) -> None:
+    """As containerlab and pipework make them; the hint is followed to the letter."""
+    ip("netns", "add", "whole")
+    process = subprocess.Popen(["ip", "netns", "exec", "whole", "sleep", "600"])
+    link = Path("/run/netns/lab")
+    link.symlink_to(target.format(pid=process.pid))
+    try:
+        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "the process to be there")
+        with Agent(vppctl):
+            vppctl.put(
+                veth("a", "b", "lab"),
+                veth("b", "a", "two"),
+                # The same file by its path.
+                veth("c", "d", {"type": 3, "filepath": str(link)}),
+                veth("d", "c", "two"),
+            )
+            message = vppctl.wait_state("a", "PENDING", "NamespaceForbidden")["message"]
+            assert message.startswith("/run/netns/lab is reached by a symbolic link to ")
+            assert not links("whole")
+            hints = [json.loads("{" + hint + "}") for hint in re.findall(r'("type": .*?)(?=$|, or)', message)]
+            assert len(hints) == (2 if "proc" in target else 1)
+            for hint in hints:
+                vppctl.put(veth("a", "b", hint), wait=True)
+                assert set(links("whole")) == {"a"}
+            assert vppctl.wait_state("c", "PENDING", "NamespaceForbidden")["message"] == message
+    finally:
+        link.unlink()
+        process.kill()
+        process.wait()
+
+
+def test_a_name_that_leads_where_nothing_is_allowed(vppctl: Vppctl, tmp_path: Path) -> None:
+    ip("netns", "add", "whole")
+    file = tmp_path / "ns"
+    file.touch()
+    subprocess.run(["mount", "--bind", "/run/netns/whole", str(file)], check=True)
+    for name, target in (("lab", str(file)), ("self", "/proc/self/ns/net")):
+        Path(f"/run/netns/{name}").symlink_to(target)
+    try:
+        with Agent(vppctl):
+            vppctl.put(veth("a", "b", "lab"), veth("b", "a", "two"), veth("c", "d", "self"), veth("d", "c"))
+            message = vppctl.wait_state("a", "PENDING", "NamespaceForbidden")["message"]
+            assert f'write "type": 3, "filepath": "{file}", with --allow-dir {tmp_path}' in message
+            message = vppctl.wait_state("c", "PENDING", "NamespaceForbidden")["message"]
+            assert "ip netns attach self PID" in message
+    finally:
+        Path("/run/netns/lab").unlink()
+        Path("/run/netns/self").unlink()
+        subprocess.run(["umount", str(file)], check=True)

@@ -13,6 +13,7 @@ from tests.support.agent import Agent, Vppctl, veth
 from tests.support.fake_docker import FakeEngine
 from tests.support.netns import links_of, wait_until
 from vppctl import microservices
+from vppctl.linux.processes import look_at
 
 pytestmark = pytest.mark.kernel
 
@@ -137,7 +138,7 @@ def test_a_list_that_is_short(engine: FakeEngine, listed: Any) -> None:
 
 def follow(engine: FakeEngine, disturb: Any, go_on: Any) -> microservices.Microservices:
     """Follow the engine, disturb it, start a container, and wait until that is known; ends in a list after that."""
-    found = microservices.Microservices(engine.host, lambda _pid: 1)
+    found = microservices.Microservices(engine.host, look_at)
     stop = threading.Event()
     thread = threading.Thread(target=found.run, args=(stop, lambda _news: None))
     thread.start()

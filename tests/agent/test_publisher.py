@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.agent import Agent, Vppctl, veth
+from tests.support.etcd import Etcd
 from tests.support.netns import ip, links, wait_until
 from vppctl.agent import publisher as module
 from vppctl.agent.publisher import Publisher
@@ -61,3 +62,19 @@ def test_a_link_with_a_mark_that_is_no_name(vppctl: Vppctl) -> None:
         vppctl.put(veth("a", "b", "one"), veth("b", "a"), wait=True)
         assert set(links("one")) == {"a"}
         vppctl.put(veth("a", "b", "one", mtu=1400), wait=True)
+
+
+@pytest.mark.etcd
+def test_a_store_that_takes_small_transactions(tmp_path: Path) -> None:
+    with Etcd(tmp_path, "--max-txn-ops=8") as server:
+        where = parse_store_url(f"etcd://{server.endpoint}")
+        publisher = Publisher(lambda: open_store(where), "vpp1", "1")
+        for number in range(100):
+            publisher.offer(f"/states/{number}", {"number": number})
+        threading.Thread(target=publisher.run, daemon=True).start()
+        store = open_store(where)
+        wait_until(lambda: len(store.list("/states/").entries) == 100, "everything to be published", 20)
+        assert store.get("/vnf-agent/vpp1/check/status/v1/agent")
+        publisher.close(10)
+        assert store.list("/").entries == ()
+        store.close()

@@ -75,7 +75,9 @@ def test_a_password_of_the_environment_is_in_no_list_of_processes(etcd: Etcd, tm
     file = tmp_path / "password"
     file.write_text(f"{PASSWORD}\n")
     vppctl.environment["ETCDCTL_USER"] = "agent"
-    assert vppctl.run("status").returncode == 5
+    refused = vppctl.run("status")
+    assert refused.returncode == 5
+    assert refused.stderr.endswith("user 'agent' has no password; give it as ETCDCTL_PASSWORD or --password-file\n")
     command = vppctl.command("vppctl", ["--password-file", str(file), "status", "-w"])
     with subprocess.Popen(command, env=vppctl.environment, stdout=subprocess.PIPE) as process:
         wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 2, "it to be connected")

@@ -1,7 +1,8 @@
 """Ratios of speed against peers in the same run: `.venv/bin/python -m tests.bench [NAME...]`, as root.
 
 Works inside namespaces of its own, with an etcd of its own; prints a row a target: medians of ours and of the peer, and
-their ratio. Ratios are to be quoted, milliseconds are not.
+their ratio. Ratios are to be quoted, milliseconds are not. With `shapes` as first argument: other shapes of pairs, and
+all ways of changing them (tests/bench/shapes).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from tests.bench import fleet, latency, microservices, programs, scale
 from tests.bench.pairs import agent
-from tests.bench.timing import HEADER, VPPCTL, Result, quiet
+from tests.bench.timing import HEADER, VPPCTL, Result, prepare, quiet
 from tests.support.etcd import Etcd
 from tests.support.netns import isolate
 
@@ -41,6 +42,11 @@ MEASURES: dict[str, Measure] = {
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["shapes"]:
+        from tests.bench.shapes.__main__ import main as shapes
+
+        shapes(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones; all but fleet: {', '.join(MEASURES)}")
     parser.add_argument("--pairs", type=int, default=1000)
@@ -55,9 +61,7 @@ def main() -> None:
     names = options.names or [name for name in MEASURES if name != "fleet"]
     if unknown := [name for name in names if name not in MEASURES]:
         parser.error(f"{', '.join(unknown)}: not known; there are {', '.join(MEASURES)}")
-    # As installed: with their compiled files, which this variable may have kept from being written.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    quiet(sys.executable, "-m", "compileall", "-q", "vppctl")
+    prepare()
     isolate()
     with tempfile.TemporaryDirectory() as name, Etcd(Path(name), "--quota-backend-bytes=2147483648") as etcd:
         folder = Path(name)

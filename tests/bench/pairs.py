@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -129,9 +130,8 @@ def wait_for(count: int, what: Callable[[str], int] = veths, spaces: Sequence[st
 
 def wipe() -> None:
     """No namespace is left, and the kernel has taken all of them down."""
-    for space in ip("netns", "list").split("\n"):
-        if space:
-            ip("netns", "del", space.split()[0])
+    names = "".join(f"netns del {name}\n" for name in os.listdir("/run/netns"))
+    subprocess.run(["ip", "-batch", "-"], input=names, text=True, check=True)
     # The kernel takes namespaces down in the background, batch after batch (netns_wq, net/core/net_namespace.c), and a
     # measurement must not pay for the one before: when the link into the one that went last has gone, so have all.
     ip("netns", "add", "last")
@@ -143,7 +143,14 @@ def wipe() -> None:
 @contextmanager
 def agent(*options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A running agent."""
-    process = subprocess.Popen([VPPCTL, "agent", "run", *options], stderr=subprocess.DEVNULL)
+    with terminated([VPPCTL, "agent", "run", *options]) as process:
+        yield process
+
+
+@contextmanager
+def terminated(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A running program, ended by SIGTERM at the end of `with`."""
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         yield process
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -61,6 +62,12 @@ def quiet(*command: str) -> None:
     """Run to success, silently."""
     result = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 0, f"{' '.join(command)[:200]}: {result.stderr[-500:]}"
+
+
+def prepare() -> None:
+    """As installed: with compiled files, which this variable may have kept from being written."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    quiet(sys.executable, "-m", "compileall", "-q", "vppctl")
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -182,9 +182,10 @@ def test_status_without_an_agent(vppctl: Vppctl) -> None:
     vppctl("put", VETH1)
     result = vppctl.run("status")
     assert result.stdout == (
-        "NAME   STATE    REASON           NAMESPACE  PEER  ADDRESSES\nveth1  UNKNOWN  AgentNotRunning\n"
+        "NAME   STATE    REASON           NAMESPACE  PEER   ADDRESSES\n"
+        "veth1  UNKNOWN  AgentNotRunning  ns1        veth2  192.168.22.1/24, 2001:db8::ff00:89e3:bb42/48\n"
     )
-    assert result.stderr == "veth1: no agent of label vpp1 is running\n"
+    assert result.stderr == "veth1: no agent of label vpp1 is running on this host\n"
     assert vppctl("status", "--problems", "-o", "name") == ""
 
 

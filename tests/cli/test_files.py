@@ -119,3 +119,34 @@ def test_an_endless_input_is_an_error(vppctl: Vppctl, endless: str) -> None:
     assert (result.returncode, result.stdout) == (4, "")
     shown = "standard input" if endless == "-" else endless
     assert result.stderr == f"{shown}: is longer than {MAX_FILE} bytes; write several files\n"
+
+
+MAC = "02:00:00:00:00:01"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+def test_both_ends_of_a_pair_with_one_mac(vppctl: Vppctl, command: list[str]) -> None:
+    ends = [veth("a", "b", phys_address=MAC), veth("b", "a", phys_address=MAC.upper())]
+    file = write(vppctl, {"interface": ends})
+    result = vppctl.run(*command, file)
+    assert result.returncode == 4
+    assert result.stderr == f"{file}: phys_address: {MAC} is that of its peer 'b' too; write another for one of them\n"
+    assert vppctl("list") == ""
+
+
+def test_files_that_do_not_go_together(vppctl: Vppctl) -> None:
+    """Each is right by itself; once, validate looked at one after the other."""
+    files = []
+    for name, document in {
+        "a": veth("a", "b", phys_address=MAC),
+        "b": veth("b", "a", phys_address=MAC),
+        "c": veth("a", "c"),
+    }.items():
+        files.append(vppctl.folder / f"{name}.json")
+        files[-1].write_text(json.dumps(document))
+    result = vppctl.run("validate", *map(str, files))
+    assert result.returncode == 4
+    assert result.stderr.splitlines() == [
+        f"{files[2]}: name: 'a' is also in {files[0]}; keep one of them",
+        f"{files[0]}: phys_address: {MAC} is that of its peer 'b' too; write another for one of them",
+    ]

@@ -131,6 +131,6 @@ def test_three_thousand_rows_with_a_count_and_few_messages(many: Vppctl, width: 
     messages = many.run("--color", "always", "status").stderr.splitlines()
     assert messages == [
         "3000 interfaces: 3000 UNKNOWN",
-        "n0000 and 2999 more: no agent of label vpp1 is running",
+        "n0000 and 2999 more: no agent of label vpp1 is running on this host",
     ]
     assert len(json.loads(many("status", "-o", "json"))) == 3000

@@ -19,10 +19,13 @@ from tests.faults.campaign import Campaign
 from tests.faults.churn import cycles, report
 from tests.faults.process import Violation
 from tests.faults.runner import POINTS
+from tests.faults.shapes import through
 from tests.faults.walk import walk
+from tests.faults.ways import WAYS
 from tests.faults.world import World
 from tests.support.docker import Engine
 from tests.support.netns import fresh, isolate
+from tests.support.shapes import HOSTS, SHAPES
 
 
 @contextmanager
@@ -65,6 +68,25 @@ def walks() -> None:
                 print(f"{point}: {sum(died.values())} kills: {text}", flush=True)
 
 
+def shapes(options: argparse.Namespace) -> None:
+    """Each shape through each way of change."""
+    rows: dict[str, list[str]] = {}
+    names = options.shape or SHAPES
+    for name in names:
+        ways = options.way or list(WAYS)
+        options.repeat = f"--shapes --shape {name} --pairs {options.pairs}"
+        options.repeat += f" --hosts {options.hosts}" if options.hosts else ""
+        options.repeat += "".join(f" --way {way!r}" for way in options.way or ())
+        with folder() as place:
+            for gone in through(place, name, options.pairs, ways, hosts=options.hosts):
+                rows.setdefault(gone.way, []).append(f"{gone.seconds:.1f}")
+                work = f"{gone.changes} changes, {gone.messages} messages to the kernel"
+                print(f"{gone.shape:14} {gone.way:20} {gone.seconds:7.1f} s  {work}", flush=True)
+    print(f"\nseconds, {options.pairs} pairs\n{'':20}" + "".join(f"{name:>14}" for name in names))
+    for way, seconds in rows.items():
+        print(f"{way:20}" + "".join(f"{text:>14}" for text in seconds))
+
+
 def table(run: Campaign, seconds: float) -> None:
     tally = run.tally
     print(f"\nseed {run.seed}: {tally.changes} changes, {tally.killed} kills, {tally.rounds} rounds, {seconds:.0f} s")
@@ -73,6 +95,7 @@ def table(run: Campaign, seconds: float) -> None:
         ("tampering", run.behind.done),
         ("surroundings", run.surroundings.done | (run.containers.done if run.containers else {})),
         ("kills", tally.kills),
+        ("shapes", Counter({"changes of their documents": tally.shaped}) + tally.shapes),
     ):
         for name, count in sorted(counts.items()):
             print(f"{title:14} {name:50} {count:6}")
@@ -90,9 +113,15 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="KIND", help="only rounds of this kind")
     parser.add_argument("--cycles", type=int, default=0, help="create and delete so often, and report growth")
     parser.add_argument("--minutes", type=float, default=0.0, help="churn for so long, and report growth")
+    parser.add_argument("--shapes", action="store_true", help="each shape through each way of change")
+    parser.add_argument("--shape", action="append", choices=SHAPES, help="of --shapes only this one")
+    parser.add_argument("--way", action="append", choices=WAYS, help="of --shapes only this way of change")
+    parser.add_argument("--pairs", type=int, default=300, help="of each shape  [300]")
+    parser.add_argument("--hosts", choices=HOSTS, default="", help="kernel names of --shapes  [those of interfaces]")
     parser.add_argument("--walk", action="store_true", help="kill at each call of one scenario in turn")
     parser.add_argument("--verbose", action="store_true", help="a line for every round")
     options = parser.parse_args()
+    options.repeat = ""
     print(f"seed {options.seed}", flush=True)
     isolate()
     try:
@@ -100,12 +129,15 @@ def main() -> int:
             if options.cycles or options.minutes:
                 with folder() as place:
                     report(cycles(place, options.seed, options.cycles, options.minutes * 60))
+            elif options.shapes:
+                shapes(options)
             elif options.walk:
                 walks()
             else:
                 campaign(options)
     except Violation as violation:
-        print(f"\nVIOLATION: {violation}\n\nto repeat: python -m tests.faults {' '.join(sys.argv[1:])}", flush=True)
+        repeat = options.repeat or " ".join(sys.argv[1:])
+        print(f"\nVIOLATION: {violation}\n\nto repeat: python -m tests.faults {repeat}", flush=True)
         return 1
     return 0
 

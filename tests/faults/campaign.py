@@ -15,6 +15,9 @@ from tests.faults.runner import POINTS
 from tests.faults.world import World
 from tests.support.docker import Engine
 
+STILL = 0.3
+"""At the end of so many rounds nothing may happen, too."""
+
 
 class Campaign(Rounds):
     """Rounds on one world, drawn by weight, with agents that die at a call."""
@@ -50,7 +53,7 @@ class Campaign(Rounds):
             self._arm(label, self.rng)
         try:
             self.kinds[kind][1](label)
-            self.rest(kind)
+            self.rest(kind, still=random.Random(f"{self.seed}/{self.tally.rounds}/still").random() < STILL)
         except Violation as violation:
             raise Violation(f"seed {self.seed}, round {self.tally.rounds}: {violation}") from None
         if complaint := agent.complaint():

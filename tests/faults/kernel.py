@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,8 @@ class Link:
 
 
 Snapshot = dict[Place, Link]
+_NEIGHBOURS: dict[Space, tuple[Space, ...]] = {}
+"""Where the peers of a namespace's links were found the last time: asked about first, and believed in nothing."""
 
 
 def identity(path: str) -> Space:
@@ -86,9 +88,24 @@ def look(spaces: Mapping[Space, str]) -> Snapshot:
         for space, path in spaces.items():
             with entered(path):
                 result = subprocess.run(["ip", "-j", "-d", "addr", "show"], capture_output=True, check=True)
-                raw[space] = [link for link in json.loads(result.stdout) if link and link["ifname"] != "lo"]
-                if any("link_netnsid" in link for link in raw[space]):
-                    ids[space] = _ids(fds)
+            raw[space] = [link for link in json.loads(result.stdout) if link and link["ifname"] != "lo"]
+        ends = {(link["ifindex"], link.get("link_index")): set[Space]() for found in raw.values() for link in found}
+        for space, found in raw.items():
+            for link in found:
+                ends[link["ifindex"], link.get("link_index")].add(space)
+        for space, path in spaces.items():
+            # The other end of a link is one that names it: with many namespaces this leaves few to be asked about.
+            asked = {
+                link["link_netnsid"]: ends.get((link.get("link_index"), link["ifindex"]), set())
+                for link in raw[space]
+                if "link_netnsid" in link
+            }
+            if asked:
+                candidates = set[Space]().union(*asked.values())
+                likely = [other for other in _NEIGHBOURS.get(space, ()) if other in candidates]
+                with entered(path):
+                    ids[space] = _ids({other: fds[other] for other in (*likely, *candidates)}, asked.keys())
+                _NEIGHBOURS[space] = tuple(ids[space].values())
     finally:
         for fd in fds.values():
             os.close(fd)
@@ -128,9 +145,11 @@ def _link(space: Space, raw: Mapping[str, Any], ids: Mapping[int, Space], indexe
     )
 
 
-def _ids(fds: Mapping[Space, int]) -> dict[int, Space]:
-    """The ids that the calling thread's namespace uses for those behind the descriptors (RTM_GETNSID)."""
-    found = {}
+def _ids(fds: Mapping[Space, int], wanted: Collection[int]) -> dict[int, Space]:
+    """Whose ids these are in the calling thread's namespace: each of those behind the descriptors is asked for
+    (RTM_GETNSID) until all are known.
+    """
+    found: dict[int, Space] = {}
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as netlink:
         netlink.bind((0, 0))
         for space, fd in fds.items():
@@ -141,7 +160,9 @@ def _ids(fds: Mapping[Space, int]) -> dict[int, Space]:
                 continue
             while at + 8 <= len(answer):
                 size, kind, value = struct.unpack_from("=HHi", answer, at)
-                if kind == NETNSA_NSID and value >= 0:
+                if kind == NETNSA_NSID and value in wanted:
                     found[value] = space
                 at += (size + 3) & ~3
+            if len(found) == len(wanted):
+                break
     return found

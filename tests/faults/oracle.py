@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.faults.documents import Document, Ref
 from tests.faults.kernel import Key, Link, Place, Snapshot, Space
@@ -180,6 +180,32 @@ def differences(
         peer = by_key.get(found.peer) if found.peer else None
         if peer is None or (peer.space, peer.name) != expected.peers[place] or peer.peer != found.key:
             yield f"{document.name}: its peer is {peer}, not at {expected.peers[place]}"
+
+
+def untrue(report: Mapping[str, Any], document: Document, link: Link | None, own: Link | None) -> Iterator[str]:
+    """What a published state says that is not so.
+
+    `link` is the one that the document asks for, where it should be; `own` is one that carries its mark, anywhere.
+    """
+    name = document.name
+    if link is None:
+        if report["if_index"] and (own is None or own.index != report["if_index"]):
+            yield f"{name}: published if_index {report['if_index']}, it has {own}"
+        return
+    seen = {
+        "if_index": link.index,
+        "netns": f"net:[{link.space}]",
+        "host_if_name": link.name,
+        "peer": document.peer,
+        "admin_status": "UP" if link.up else "DOWN",
+        "phys_address": link.mac,
+        "mtu": link.mtu,
+        "ip_addresses": link.addresses,
+    }
+    said = {**report, "netns": report["netns"]["id"], "ip_addresses": frozenset(report["ip_addresses"])}
+    for what, value in seen.items():
+        if said[what] != value:
+            yield f"{name}: published {what} {said[what]!r}, it is {value!r}"
 
 
 def _attributes(label: str, document: Document, mac: str) -> dict[str, object]:

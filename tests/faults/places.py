@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -36,8 +36,8 @@ class Places:
         for process in self.processes.values():
             process.kill()
             process.wait()
+        self.remove_all_named([path.name for path in NETNS.iterdir()])
         for path in NETNS.iterdir():
-            subprocess.run(["ip", "netns", "del", path.name], capture_output=True, check=False)
             # Where two have made the same one at the same time there are two mounts.
             subprocess.run(["umount", "-A", str(path)], capture_output=True, check=False)
             path.unlink(missing_ok=True)
@@ -80,6 +80,14 @@ class Places:
             self.forget(identity(str(NETNS / name)))
             self._unname(name)
 
+    def remove_all_named(self, names: Iterable[str]) -> None:
+        """Many at once, by one `ip`."""
+        there = [name for name in names if self.is_namespace(NETNS / name)]
+        self.forget(*(identity(str(NETNS / name)) for name in there))
+        lines = "".join(f"netns del {name}\n" for name in there)
+        # An agent that makes one again keeps its file busy.
+        subprocess.run(["ip", "-force", "-batch", "-"], input=lines, text=True, capture_output=True, check=False)
+
     def unmount_named(self, name: str) -> None:
         """The name goes, the namespace stays, because a process is in it."""
         if self.is_namespace(NETNS / name):
@@ -102,11 +110,11 @@ class Places:
         """A process is about to end, and its namespace with it."""
         self.forget(identity(f"/proc/{pid}/ns/net"))
 
-    def forget(self, space: Space) -> None:
-        """A namespace is about to end: what was there is not expected any more."""
-        gone = {link.key for link in self.last.values() if link.space == space}
-        self.last = {p: x for p, x in self.last.items() if x.space != space and x.peer not in gone}
-        self.strangers = {k: x for k, x in self.strangers.items() if x.space != space and x.peer not in gone}
+    def forget(self, *spaces: Space) -> None:
+        """Namespaces are about to end: what was there is not expected any more."""
+        gone = {link.key for link in self.last.values() if link.space in spaces}
+        self.last = {p: x for p, x in self.last.items() if x.space not in spaces and x.peer not in gone}
+        self.strangers = {k: x for k, x in self.strangers.items() if x.space not in spaces and x.peer not in gone}
 
     def is_namespace(self, path: Path) -> bool:
         return path.exists() and path.stat().st_dev == os.stat(OWN).st_dev

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,7 @@ class AgentProcess:
         self.log = folder / f"{label}.log"
         self.control = Control(folder / f"{label}.control")
         self.environment = {**os.environ, "ETCDCTL_ENDPOINTS": f"127.0.0.1:{port}", "MICROSERVICE_LABEL": label}
+        self.http = folder / f"{label}.http"
         self.process: subprocess.Popen[bytes] | None = None
         self.life: tuple[str, ...] = ()
         self.lease = self.past = 0
@@ -45,10 +48,9 @@ class AgentProcess:
         self.life, self.past = options, self.lease
         self.control.begin()
         command = [sys.executable, "-m", "tests.faults.runner", str(self.control_path), "--command-timeout", "1s"]
+        command += ["agent", "run", "--http", f"unix:{self.http}", *self.options, *options]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, "agent", "run", *self.options, *options], env=self.environment, stderr=log
-            )
+            self.process = subprocess.Popen(command, env=self.environment, stderr=log)
 
     @property
     def control_path(self) -> Path:
@@ -89,6 +91,27 @@ class AgentProcess:
     def signal(self, number: signal.Signals) -> None:
         if self.process is not None:
             self.process.send_signal(number)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`vppctl` with these arguments, for this agent's label and store."""
+        command = [str(Path(sys.executable).parent / "vppctl"), *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
+
+    def metrics(self) -> dict[str, float]:
+        """What it serves to Prometheus. Raises OSError while it does not answer."""
+        connection = http.client.HTTPConnection("localhost", timeout=5)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        try:
+            connection.sock.settimeout(5)
+            connection.sock.connect(str(self.http))
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        except http.client.HTTPException as error:
+            raise ConnectionError(str(error)) from None
+        finally:
+            connection.close()
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]

@@ -15,6 +15,7 @@ from tests.faults.faults import Behind, Surroundings
 from tests.faults.kernel import Key
 from tests.faults.oracle import owner
 from tests.faults.process import Violation
+from tests.faults.shapes import drawn
 from tests.faults.stream import MICROSERVICES, NAMED, Stream
 from tests.faults.world import World
 from tests.support.docker import Engine
@@ -29,6 +30,9 @@ class Tally:
     changes: int = 0
     rounds: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    shaped: int = 0
+    """Changes of documents of shapes, beside the others."""
+    shapes: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -63,12 +67,13 @@ class Rounds:
             "documents with errors": (6, self._broken),
             "monitor socket overrun": (4, self._overrun),
             "dumps interrupted": (4, self._interrupted),
+            "a shape comes, changes and goes": (8, self._shape),
         }
         if engine:
             self.kinds["containers start, stop, restart, are killed"] = (12, self._containers)
 
-    def rest(self, why: str) -> None:
-        self.world.rest(why)
+    def rest(self, why: str, *, still: bool = False) -> None:
+        self.world.rest(why, still=still)
         self.tally.kills += self.world.deaths
         self.world.deaths.clear()
 
@@ -232,6 +237,14 @@ class Rounds:
             self._write(label)
         for _ in range(self.rng.randint(1, 3)):
             self.containers.change(self.rng)
+
+    def _shape(self, label: str) -> None:
+        scene, ways = drawn(self.rng, self.world, label)
+        for way in ways:
+            way.run(scene)
+            self.tally.shapes.update((f"shape {scene.name}", f"way {way.name}"))
+        scene.close()
+        self.tally.shaped += scene.changes
 
     def _strangers(self, label: str) -> None:
         self._write(label)

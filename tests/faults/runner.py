@@ -12,17 +12,28 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 POINTS = ("write", "netlink", "namespace", "store")
 """Messages that change something, all messages, the steps of making a namespace, calls of the store."""
+KINDS = (
+    ("RTM_NEWLINK", 16),
+    ("RTM_DELLINK", 17),
+    ("RTM_SETLINK", 19),
+    ("RTM_NEWADDR", 20),
+    ("RTM_DELADDR", 21),
+    ("RTM_NEWNSID", 88),
+)
+"""The messages that change something (linux/rtnetlink.h)."""
 SIZE = 4096
 _SLOT = struct.Struct("=qqq")
 """Of each point: calls until death (0: none is wanted), 1 to die after the call and 0 before it, calls so far."""
-_INTERRUPTS, _OVERRUNS, _BUFFER, _STORY = 256, 264, 272, 512
+_INTERRUPTS, _OVERRUNS, _BUFFER, _STATISTICS, _STORY, _KINDS = 256, 264, 272, 280, 512, 2048
 _NUMBER = struct.Struct("=q")
 
 
@@ -44,7 +55,7 @@ class Control:
 
     def begin(self) -> None:
         """A new life, of which there is no story yet."""
-        self._map[_STORY:SIZE] = bytes(SIZE - _STORY)
+        self._map[_STORY:_KINDS] = bytes(_KINDS - _STORY)
 
     def disarm(self) -> None:
         for point in POINTS:
@@ -54,10 +65,38 @@ class Control:
         """Calls of all agents so far."""
         return int(_SLOT.unpack_from(self._map, POINTS.index(point) * _SLOT.size)[2])
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody dies meanwhile; then the countdowns go on."""
+        slots = [_SLOT.unpack_from(self._map, number * _SLOT.size)[:2] for number in range(len(POINTS))]
+        self.disarm()
+        yield
+        for point, (countdown, after) in zip(POINTS, slots, strict=True):
+            self.arm(point, countdown, after=bool(after))
+
+    @property
+    def messages(self) -> int:
+        """Netlink messages of all agents so far, but for the dumps of counters, which come by the clock."""
+        return self.count("netlink") - int(_NUMBER.unpack_from(self._map, _STATISTICS)[0])
+
+    def sent(self, number: int) -> None:
+        """Count a netlink message by its kind."""
+        at = _KINDS + number * _NUMBER.size
+        _NUMBER.pack_into(self._map, at, _NUMBER.unpack_from(self._map, at)[0] + 1)
+
+    def kinds(self) -> Counter[str]:
+        """The messages of all agents so far that change something, by kind."""
+        counts = {name: _NUMBER.unpack_from(self._map, _KINDS + number * _NUMBER.size)[0] for name, number in KINDS}
+        return Counter({name: count for name, count in counts.items() if count})
+
+    def counted_statistics(self) -> None:
+        """A dump of counters was sent."""
+        _NUMBER.pack_into(self._map, _STATISTICS, _NUMBER.unpack_from(self._map, _STATISTICS)[0] + 1)
+
     @property
     def story(self) -> str:
         """Where the last agent died by its countdown; empty when it did not."""
-        return bytes(self._map[_STORY:]).partition(b"\0")[0].decode()
+        return bytes(self._map[_STORY:_KINDS]).partition(b"\0")[0].decode()
 
     @property
     def interrupts(self) -> int:
@@ -150,6 +189,8 @@ def wrap_netlink(control: Control) -> None:
 
     def guarded_dump(self: Rtnl, request: bytes) -> list[tuple[int, bytes]]:
         what = f"dump {names[wire.HEADER.unpack_from(request)[1]]}"
+        if what == "dump RTM_GETSTATS":
+            control.counted_statistics()
         result: list[tuple[int, bytes]] = control.guard(("netlink",), what, lambda: dump(self, request))
         return result
 
@@ -163,6 +204,21 @@ def wrap_netlink(control: Control) -> None:
     for name in ("batch", "ask"):
         setattr(Rtnl, name, cut(getattr(Rtnl, name)))
     Rtnl.dump, Rtnl._dump = guarded_dump, interrupted_dump  # type: ignore[method-assign]
+
+
+def wrap_kinds(control: Control) -> None:
+    """The count of messages by kind."""
+    from vppctl.linux import wire
+    from vppctl.linux.rtnl import Answer, Rtnl
+
+    batch = Rtnl.batch
+
+    def counted(self: Rtnl, messages: Sequence[bytes]) -> list[Answer]:
+        for message in messages:
+            control.sent(wire.HEADER.unpack_from(message)[1])
+        return batch(self, messages)
+
+    Rtnl.batch = counted  # type: ignore[method-assign]
 
 
 def wrap_namespaces(control: Control) -> None:
@@ -210,7 +266,7 @@ def wrap_monitor(control: Control) -> None:
 
 def main() -> None:
     control = Control(Path(sys.argv[1]))
-    for wrapper in (wrap_netlink, wrap_namespaces, wrap_store, wrap_monitor):
+    for wrapper in (wrap_netlink, wrap_kinds, wrap_namespaces, wrap_store, wrap_monitor):
         wrapper(control)
     from vppctl.cli.main import main as vppctl
 

@@ -19,15 +19,25 @@ from tests.faults.documents import Document
 from tests.faults.kernel import Link, Snapshot, look
 from tests.faults.places import Places
 from tests.faults.process import AgentProcess, Growth, Violation
+from tests.faults.stillness import stay
 from tests.faults.store import Gateway
 from tests.support.etcd import Etcd
 
-ETCD_OPTIONS = ("--heartbeat-interval=20", "--election-timeout=100", "--snapshot-count=2000")
-"""An election takes a tenth of a second instead of one."""
+ETCD_OPTIONS = (
+    "--heartbeat-interval=20",
+    "--election-timeout=100",
+    "--snapshot-count=2000",
+    "--max-txn-ops=4096",
+)
+"""An election takes a tenth of a second instead of one; a transaction takes both sides of two thousand pairs."""
 REST = 45.0
 """Seconds until what should be has to be: beyond the store's backoff and a lease's renewal, below the agent's audit."""
 HANGUP = 3.0
 """Seconds until an agent is told to compare all, where nothing else tells it."""
+PAUSE = 2.0
+"""Seconds for which a look waits while agents are at work."""
+SHOWN = 20
+"""Differences that a violation names."""
 SETTLED = 0.05
 """Seconds for which it has to stay so: more than the agent waits for kernel events to end."""
 
@@ -45,6 +55,8 @@ class World(Places):
         self.revisions: dict[str, dict[str, int]] = {label: {} for label in labels}
         self.macs: dict[tuple[str, str], str] = {}
         """The MAC that an agent has chosen for an interface; it stays for ever."""
+        self.expected = {label: oracle.Expected() for label in labels}
+        """What should be, by label, as of the last look."""
         self.unannounced: set[str] = set()
         """Labels of which a link that is down got other marks: the kernel tells nobody (netdev_state_change,
         net/core/dev.c), so that it is for the agent's audit, or for SIGHUP, to find out."""
@@ -77,6 +89,17 @@ class World(Places):
             else:
                 self.documents[label].pop(name, None)
                 self.revisions[label].pop(name, None)
+
+    def reads_store(self, label: str, documents: Mapping[str, Document], head: str) -> None:
+        """Another client has written: of what begins with `head`, these documents. Their revisions are the store's."""
+        prefix = f"/vnf-agent/{label}/linux/config/v1/interface/"
+        for name in [name for name in self.documents[label] if name.startswith(head)]:
+            del self.documents[label][name], self.revisions[label][name]
+        values = self.gateway.read(prefix + head)
+        if (found := {key.removeprefix(prefix) for key in values}) != documents.keys():
+            raise Violation(f"the store has {sorted(found ^ documents.keys())[:SHOWN]} too many or too few")
+        self.documents[label] |= documents
+        self.revisions[label] |= {name: values[prefix + name].revision for name in documents}
 
     def start(self, label: str, *options: str) -> None:
         """Start an agent; what is published by the one before does not count any more."""
@@ -130,7 +153,7 @@ class World(Places):
             documents = self.documents[label]
             # Each reference is asked once: a namespace may come in between.
             resolve = cache(partial(self.resolve, creates=agent.creates))
-            expected = oracle.expect(label, documents, resolve, snapshot)
+            expected = self.expected[label] = oracle.expect(label, documents, resolve, snapshot)
             still = oracle.frozen(label, documents, self.last)
             macs = {place: self.macs.get((label, d.name), "") for place, d in expected.links.items()}
             found += [f"{label}: {text}" for text in oracle.differences(label, expected, snapshot, still, macs)]
@@ -162,6 +185,7 @@ class World(Places):
             return
         self.agents[label].lease = life.lease
         places = {document.name: place for place, document in expected.links.items()}
+        own = {owner: link for link in snapshot.values() if (owner := oracle.owner(label, link)) is not None}
         for name, state in expected.states.items():
             value = values.get(head + name)
             if value is None or value.lease != life.lease:
@@ -172,16 +196,18 @@ class World(Places):
             wanted = (*state, self.revisions[label][name])
             if said != wanted:
                 yield f"{name}: published {said}, should be {wanted}: {report['message']}"
-            elif (link := snapshot.get(places[name]) if name in places else None) is not None:
-                seen = report["if_index"], report["phys_address"], report["mtu"], frozenset(report["ip_addresses"])
-                if seen != (link.index, link.mac, link.mtu, link.addresses):
-                    yield f"{name}: published {seen}, the kernel has {link}"
+                continue
+            link = snapshot.get(places[name]) if name in places else None
+            yield from oracle.untrue(report, self.documents[label][name], link, own.get(name))
         for key, value in values.items():
             if key.startswith(head) and key.removeprefix(head) not in expected.states and value.lease == life.lease:
                 yield f"{key.removeprefix(head)}: published, but not configured"
 
-    def rest(self, why: str, *, published: bool = True, timeout: float = REST) -> None:
-        """Wait until all is as it should be; agents that die by their countdown meanwhile are started again."""
+    def rest(self, why: str, *, published: bool = True, timeout: float = REST, still: bool = False) -> None:
+        """Wait until all is as it should be; agents that die by their countdown meanwhile are started again.
+
+        With `still`, nothing may happen then.
+        """
         deadline = time.monotonic() + timeout
         settled = 0.0
         while True:
@@ -190,6 +216,7 @@ class World(Places):
                     self.deaths[story] += 1
                     self.revive(label)
                     deadline = time.monotonic() + timeout
+            self._wait_for_a_pause(deadline)
             found = self.differences(published=published)
             now = time.monotonic()
             if found:
@@ -197,6 +224,10 @@ class World(Places):
                 if now > deadline - timeout + HANGUP:
                     while self.unannounced:
                         self.agents[self.unannounced.pop()].signal(signal.SIGHUP)
+            elif still and all(agent.process and agent.process.poll() is None for agent in self.agents.values()):
+                self._stay(why)
+                self.unannounced.clear()
+                return
             elif not settled:
                 settled = now
             elif now - settled >= SETTLED:
@@ -205,9 +236,31 @@ class World(Places):
             if now > deadline:
                 agents = [text for agent in self.agents.values() for text in (agent.tail(), agent.waits())]
                 raise Violation(
-                    "\n".join([f"after {why}:", *found, "the agents' logs, and what they wait in:", *agents])
+                    "\n".join([f"after {why}:", *found[:SHOWN], "the agents' logs, and what they wait in:", *agents])
                 )
             time.sleep(0.01)
+
+    def _wait_for_a_pause(self, deadline: float) -> None:
+        """Until agents send nothing for a moment, for it is no use to look at all links while they do; not for long."""
+        end = min(time.monotonic() + PAUSE, deadline)
+        before: list[int] = []
+        while (sent := [agent.control.messages for agent in self.agents.values()]) != before and time.monotonic() < end:
+            before = sent
+            time.sleep(SETTLED / 2)
+
+    def _stay(self, why: str) -> None:
+        def look() -> Snapshot:
+            if found := self.differences():
+                raise Violation("\n".join(found[:SHOWN]))
+            return self.last
+
+        with contextlib.ExitStack() as stack:
+            for agent in self.agents.values():
+                stack.enter_context(agent.control.held())
+            try:
+                stay(self.agents, self.expected, self.last, look)
+            except Violation as violation:
+                raise Violation(f"at rest after {why}: {violation}") from None
 
     def growth(self) -> dict[str, Growth | None]:
         return {label: agent.growth() for label, agent in self.agents.items()}

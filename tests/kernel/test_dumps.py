@@ -12,7 +12,7 @@ import pytest
 from tests.support.agent import veth
 from tests.support.netns import ip, links
 from tests.support.passes import SHAPES, at_rest, between, drift, new_reconciler, put, star, states
-from vppctl.linux import nsids, observe, rtnl, wire
+from vppctl.linux import addresses, nsids, observe, rtnl, wire
 from vppctl.linux.counters import read_counters
 from vppctl.linux.marked import observe_marked
 from vppctl.linux.named import discover
@@ -49,6 +49,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     # Dumps are for many; here they are to be used for few.
     monkeypatch.setattr(nsids, "FEW", 0)
     monkeypatch.setattr(observe, "MANY", 0)
+    monkeypatch.setattr(addresses, "MANY", 0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -14,7 +14,7 @@ from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.monitor import KernelEvent, LinkChanged, LinkMonitor, LinksChanged, NamespaceGone
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import look_at
 from vppctl.microservices import Microservices
 from vppctl.model.interface import Interface, NamespaceRef, NamespaceType
 from vppctl.reconcile.state import Configured, State
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.kernel
 
 
 def reconciler_of(nsids: NsidTable) -> Reconciler:
-    return Reconciler("vpp1", Resolver(Microservices(None, start_of), create=True, allowed_dirs=()), nsids)
+    return Reconciler("vpp1", Resolver(Microservices(None, look_at), create=True, allowed_dirs=()), nsids)
 
 
 def side(name: str, peer: str, space: str, **more: object) -> Interface:

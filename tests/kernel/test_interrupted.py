@@ -18,7 +18,7 @@ from vppctl.linux.marked import observe_marked
 from vppctl.linux.namespaces import open_own
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import look_at
 from vppctl.linux.rtnl import Rtnl
 from vppctl.microservices import Microservices
 from vppctl.model.interface import DEFAULT_NAMESPACE
@@ -52,7 +52,7 @@ def test_what_cannot_be_dumped_is_asked_for_one_by_one(monkeypatch: pytest.Monke
 
 def test_a_kernel_that_cannot_be_asked_ends_no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     ip("link", "add", "name", "a", "type", "veth", "peer", "name", "stale")
-    reconciler = Reconciler("vpp1", Resolver(Microservices(None, start_of), create=True, allowed_dirs=()), NsidTable())
+    reconciler = Reconciler("vpp1", Resolver(Microservices(None, look_at), create=True, allowed_dirs=()), NsidTable())
     for document in (veth("a", "b"), veth("b", "a"), veth("c", "d")):
         found = configured(Kind.LINUX, document["name"], json.dumps(document).encode(), 1, ())
         assert isinstance(found, Configured)

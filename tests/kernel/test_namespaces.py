@@ -68,6 +68,8 @@ def test_many_made_at_once_by_many_are_each_made_once() -> None:
 
 def test_what_is_no_namespace_is_not_taken_for_one(tmp_path: Path) -> None:
     folder = Path("/run/netns")
+    # Makes the folder a shared mount, as each `ip netns add` does before it makes a file.
+    ip("netns", "add", "other")
     (folder / "stale").touch(mode=0)
     assert named("stale", create=True) == Creatable("stale")
     create_named("stale")

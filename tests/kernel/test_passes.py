@@ -21,15 +21,15 @@ from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.agent.runtime import Agent
 from vppctl.agent.settings import AgentSettings
-from vppctl.linux import observe, wire
+from vppctl.linux import addresses, wire
 from vppctl.linux.monitor import NamespaceGone
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.processes import of_process, start_of
+from vppctl.linux.processes import look_at, of_process
 from vppctl.linux.resolve import resolve
 from vppctl.linux.rtnl import Rtnl
 from vppctl.microservices import Microservices
-from vppctl.model.interface import NamespaceRef, NamespaceType
+from vppctl.model.interface import Interface, NamespaceRef, NamespaceType
 from vppctl.model.keys import Kind
 from vppctl.reconcile.state import Configured, NetnsId, Reason, State
 from vppctl.store.settings import parse_store_url
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.kernel
 
 @pytest.fixture
 def reconciler() -> Reconciler:
-    return Reconciler("vpp1", Resolver(Microservices(None, start_of), create=True, allowed_dirs=()), NsidTable())
+    return Reconciler("vpp1", Resolver(Microservices(None, look_at), create=True, allowed_dirs=()), NsidTable())
 
 
 def put(reconciler: Reconciler, *documents: dict[str, Any]) -> None:
@@ -54,8 +54,10 @@ def test_who_moves_while_another_is_refused(reconciler: Reconciler, monkeypatch:
     put(reconciler, veth("a1", "a2", "x"), veth("a2", "a1"), veth("b1", "b2", "x"), veth("b2", "b1"))
     news = reconciler.run(0.0)
     assert {condition.state for condition in news.values() if condition} == {State.APPLIED}
-    # IPv6 needs an MTU of 1280, and the kernel refuses an address below it.
-    put(reconciler, veth("a1", "a2", "x", mtu=1000, ip_addresses=["2001:db8::1/64"]))
+    # IPv6 needs an MTU of 1280, and the kernel refuses an address below it; past validation, which refuses it, too.
+    space = NamespaceRef(NamespaceType.NAMED_NS, name="x")
+    refused = Interface("a1", "a2", enabled=True, mtu=1000, ip_addresses=("2001:db8::1/64",), namespace=space)
+    reconciler.backlog.add(reconciler.desired.put(Configured("a1", refused, 2)))
     execute = reconciler.executor.execute
     moved: list[bool] = []
 
@@ -153,7 +155,7 @@ def test_a_kernel_that_does_not_tell_its_own_addresses(reconciler: Reconciler, m
     """Linux before 5.18: the link-local address, which nobody configured, is not taken away."""
     # An attribute that this kernel does not know, either.
     monkeypatch.setattr(wire, "IFA_PROTO", 200)
-    monkeypatch.setattr(observe, "_tells_origin", observe._tells_origin.__wrapped__)
+    monkeypatch.setattr(addresses, "_tells_origin", addresses._tells_origin.__wrapped__)
     put(reconciler, veth("a", "b", "x"), veth("b", "a"))
     reconciler.run(0.0)
     ip("-n", "x", "addr", "add", "2001:db8::9/64", "dev", "a", "nodad")
@@ -171,7 +173,7 @@ def test_the_kernel_is_asked_whether_it_reports_the_origin_of_addresses() -> Non
         bodies = [body for _, body in rtnl.dump(wire.dump_addresses(1))]
     reported = any(wire.IFA_PROTO in wire.attributes(body, wire.IFADDR.size) for body in bodies)
     assert bodies, "those of lo, which the kernel has made itself"
-    assert observe._tells_origin.__wrapped__() is reported
+    assert addresses._tells_origin.__wrapped__() is reported
 
 
 def test_a_link_that_goes_while_it_is_looked_at(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:

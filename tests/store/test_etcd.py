@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -226,46 +225,111 @@ def openssl(folder: Path, *arguments: str) -> None:
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
     """A CA, and a key and certificate for 127.0.0.1 that serve both sides."""
-
-    new = ("req", "-newkey", "rsa:2048", "-nodes")
-    openssl(tmp_path, *new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
-    openssl(tmp_path, *new, "-keyout", "key.pem", "-out", "csr.pem", "-subj", "/CN=root")
     (tmp_path / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-    openssl(tmp_path, *SIGN, "-out", "cert.pem", "-extfile", "ext")
+    sign_all(tmp_path)
     return tmp_path
+
+
+def sign_all(folder: Path) -> None:
+    """A new CA, and new keys and certificates."""
+    new = ("req", "-newkey", "rsa:2048", "-nodes")
+    openssl(folder, *new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
+    openssl(folder, *new, "-keyout", "key.pem", "-out", "csr.pem", "-subj", "/CN=root")
+    openssl(folder, *SIGN, "-out", "cert.pem", "-extfile", "ext")
 
 
 def test_tls_with_client_certificates(certificates: Path) -> None:
     ca, cert, key = (str(certificates / name) for name in ("ca.pem", "cert.pem", "key.pem"))
-    options = [f"--cert-file={cert}", f"--key-file={key}", f"--trusted-ca-file={ca}", "--client-cert-auth"]
-    folder = certificates / "data"
-    folder.mkdir()
-    with Etcd(folder, *options, scheme="https") as server:
+    with mutual(certificates) as server:
         good = open_store(settings(server, secure=True, cacert=ca, cert=cert, key=key))
         good.commit([Put("/a", b"1")])
         watch = good.watch("/", 2)
         assert watch.next(5) is not None
         watch.close()
-        bad = open_store(settings(server, secure=True, cacert=ca))
-        with pytest.raises(StoreError, match="cannot reach"):
-            bad.get("/a")
-        for opened in (good, bad):
-            opened.close()
-        other = certificates / "other"
-        other.mkdir()
-        openssl(
-            other, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "k", "-out", "ca", "-subj", "/CN=other"
-        )
-        openssl(certificates, *SIGN, "-out", "old.pem", "-extfile", "ext", "-days", "-1")
-        wrong: list[dict[str, Any]] = [{"cacert": str(other / "ca")}, {"cert": str(certificates / "old.pem")}]
-        for what in wrong:
-            refused = open_store(replace(settings(server, secure=True, cacert=ca, cert=cert, key=key), **what))
-            with pytest.raises(StoreError, match="cannot reach") as caught:
-                refused.get("/a")
-            assert "\n" not in str(caught.value)
-            refused.close()
+        good.close()
     with pytest.raises(StoreError, match="cannot be read"):
         open_store(settings(server, secure=True, cacert="/nonexistent.pem"))
+
+
+def mutual(certificates: Path, cert: str = "cert.pem") -> Etcd:
+    """A server that asks for a client certificate."""
+    folder = certificates / "data"
+    folder.mkdir(exist_ok=True)
+    options = [f"--cert-file={certificates / cert}", f"--key-file={certificates / 'key.pem'}"]
+    options += [f"--trusted-ca-file={certificates / 'ca.pem'}", "--client-cert-auth"]
+    return Etcd(folder, *options, scheme="https")
+
+
+@pytest.fixture
+def mistakes(certificates: Path) -> Path:
+    """And certificates with which something is wrong."""
+    openssl(certificates, *SIGN, "-out", "old.pem", "-extfile", "ext", "-days", "-1")
+    (certificates / "ext2").write_text("subjectAltName=DNS:elsewhere\n")
+    openssl(certificates, *SIGN, "-out", "name.pem", "-extfile", "ext2")
+    other = ("-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other")
+    openssl(certificates, "req", "-x509", *other, "-keyout", "other.key", "-out", "other.pem")
+    (certificates / "junk").write_text("junk")
+    return certificates
+
+
+def test_each_mistake_with_certificates_has_a_line_of_its_own(mistakes: Path) -> None:
+    """Once, they were all `the TLS handshake failed` or `TSI_DATA_CORRUPTED`, with `is it running?`."""
+    at = {name: str(mistakes / name) for name in ("ca.pem", "cert.pem", "key.pem", "old.pem", "other.pem", "other.key")}
+    good = {"secure": True, "cacert": at["ca.pem"], "cert": at["cert.pem"], "key": at["key.pem"]}
+    junk = str(mistakes / "junk")
+    with mutual(mistakes) as server:
+        for change, said in (
+            ({"cert": "", "key": ""}, "it asks for a client certificate; see --cert and --key"),
+            ({"cert": at["old.pem"]}, "is it signed by the server's CA and still valid|has expired; renew --cert"),
+            ({"cert": at["other.pem"], "key": at["other.key"]}, "signed by the server's CA|does not know the CA"),
+            ({"key": at["other.key"]}, "do not belong together; see --cert and --key"),
+            ({"cert": junk}, "junk or .*key.pem is no PEM file that can be read"),
+            ({"key": junk}, "cert.pem or .*junk is no PEM file that can be read"),
+            ({"cacert": junk}, "junk is no PEM file that can be read"),
+            ({"cacert": at["other.pem"]}, "is not signed by a CA that is known here .*; see --cacert"),
+            ({"cacert": ""}, "is not signed by a CA that is known here .*; see --cacert"),
+            ({"secure": False, "cert": "", "key": ""}, "it speaks TLS and this client does not; write https://"),
+        ):
+            refuses(settings(server, **{**good, **change}), said)
+    for cert, said in (
+        ("old.pem", "its certificate has expired"),
+        ("name.pem", "its certificate is not for 127.0.0.1"),
+    ):
+        with mutual(mistakes, cert) as server:
+            refuses(settings(server, **good), said)
+    folder = mistakes / "plain"
+    folder.mkdir()
+    with Etcd(folder) as server:
+        refuses(settings(server, **good), "it does not speak TLS; write http://")
+
+
+def refuses(where: StoreSettings, said: str) -> None:
+    store = open_store(where)
+    with pytest.raises(StoreError, match=f"^cannot reach .*({said})") as caught:
+        store.get("/a")
+    assert "\n" not in str(caught.value)
+    assert "is it running" not in str(caught.value)
+    store.close()
+
+
+def test_certificates_that_are_renewed_are_read_again(certificates: Path) -> None:
+    """Once, the watch kept the old CA for ever, and the agent heard of no change any more."""
+    ca, cert, key = (str(certificates / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    with mutual(certificates) as server:
+        store = open_store(settings(server, secure=True, cacert=ca, cert=cert, key=key))
+        store.commit([Put("/a", b"1")])
+        follower = Follower(store)
+        wait_until(lambda: follower.seen == {"/a": b"1"}, "the list")
+        server.kill()
+        sign_all(certificates)
+        server.start()
+        other = open_store(settings(server, secure=True, cacert=ca, cert=cert, key=key))
+        other.commit([Put("/a", b"2")])
+        wait_until(lambda: follower.seen == {"/a": b"2"}, "what came after the renewal", 20)
+        store.commit([Put("/a", b"3")])
+        follower.end()
+        store.close()
+        other.close()
 
 
 def test_the_stubs_are_loaded_without_the_client_and_whoever_wants_it_still_gets_it() -> None:

@@ -12,6 +12,9 @@ from typing import Self
 
 from tests.support.netns import wait_until
 
+PROGRAM = os.environ.get("VPPCTL_TEST_ETCD", "etcd")
+"""Which etcd: by default that of the distribution."""
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -45,7 +48,7 @@ class Etcd:
         log = (self.folder / "etcd.log").open("ab")
         self.process = subprocess.Popen(
             [
-                "etcd",
+                PROGRAM,
                 f"--data-dir={self.folder / 'etcd'}",
                 f"--listen-client-urls={self.url}",
                 f"--advertise-client-urls={self.url}",
@@ -92,9 +95,11 @@ class Etcd:
             self.process = None
             (self.folder / "etcd.log").write_bytes(b"")
 
-    def ctl(self, *arguments: str) -> str:
+    def ctl(self, *arguments: str, stdin: str = "") -> str:
         """Run etcdctl against this member."""
         environment = {**os.environ, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": self.url}
-        result = subprocess.run(["etcdctl", *arguments], env=environment, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            ["etcdctl", *arguments], env=environment, capture_output=True, text=True, input=stdin, check=False
+        )
         assert result.returncode == 0, result.stderr
         return result.stdout

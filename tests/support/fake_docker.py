@@ -10,6 +10,7 @@ import json
 import queue
 import socketserver
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,7 +51,7 @@ class FakeEngine:
             "Id": key,
             "Name": f"/{key}",
             "Config": {"Env": [f"MICROSERVICE_LABEL={label}"]},
-            "State": {"Running": True, "Pid": pid, "StartedAt": "2026-01-01T00:00:00Z"},
+            "State": {"Running": True, "Pid": pid, "StartedAt": datetime.now(UTC).isoformat()},
             **more,
         }
 

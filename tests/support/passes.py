@@ -11,7 +11,7 @@ from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import look_at
 from vppctl.microservices import Microservices
 from vppctl.model.keys import Kind
 from vppctl.reconcile.drift import Drift, kernel_drift
@@ -22,7 +22,7 @@ Document = dict[str, Any]
 
 def new_reconciler(*, adopt: bool = False) -> Reconciler:
     """As an agent of the label vpp1 has it, just started."""
-    resolver = Resolver(Microservices(None, start_of), create=True, allowed_dirs=())
+    resolver = Resolver(Microservices(None, look_at), create=True, allowed_dirs=())
     return Reconciler("vpp1", resolver, NsidTable(), adopt=adopt)
 
 

@@ -109,7 +109,7 @@ class SimulatedKernel:
 
     def _set(self, operation: SetLink) -> None:
         link = self.links[operation.netns, operation.index]
-        asked = {name: getattr(operation, name) for name in ("up", "mac", "mtu", "group", "alias")}
+        asked = {name: getattr(operation, name) for name in ("up", "mac", "mtu", "group", "alias", "arp", "multicast")}
         changes = {name: value for name, value in asked.items() if value is not None}
         if link.up and changes.get("up") is False:
             changes["addresses"] = tuple(a for a in link.addresses if ":" not in a)

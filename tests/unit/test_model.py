@@ -69,8 +69,23 @@ def problems(document: object, kind: Kind = Kind.LINUX, **more: Any) -> list[str
         pytest.param({"ip_addresses": ["300.1.1.1/8"]}, "is no IP address", id="no address"),
         pytest.param({"ip_addresses": "1.2.3.4/8"}, "write a list of strings", id="no list"),
         pytest.param(
-            {"ip_addresses": ["::1/64", "0:0::1/64"]}, "ip_addresses[1]: '0:0::1/64' is the same as", id="double"
+            {"ip_addresses": ["::2/64", "0:0::2/64"]}, "ip_addresses[1]: '0:0::2/64' is the same as", id="double"
         ),
+        pytest.param(
+            {"ip_addresses": ["2001:db8::1/48", "10.0.0.1/8", "2001:db8::1/64"]},
+            "ip_addresses[2]: '2001:db8::1/64' is the address of ip_addresses[0] with another prefix length",
+            id="two prefixes",
+        ),
+        pytest.param({"ip_addresses": ["::1/128"]}, "is the loopback address", id="loopback address"),
+        pytest.param(
+            {"mtu": 1279, "ip_addresses": ["10.0.0.1/8", "2001:db8::1/48"]},
+            "mtu: 1279 is too small for IPv6 address '2001:db8::1/48'; write at least 1280",
+            id="mtu too small for IPv6",
+        ),
+        *(pytest.param({"host_if_name": n}, f"'{n}' is no interface name: it", id=n) for n in ("all", "default")),
+        pytest.param({"name": "all"}, "name: 'all' is no interface name: it", id="name all"),
+        pytest.param({"host_if_name": "lo"}, "'lo' is the loopback interface of every namespace", id="loopback"),
+        pytest.param({"name": "lo"}, "set host_if_name to another name", id="loopback by its name"),
         pytest.param({"namespace": {"name": "ns1"}}, 'write "type": 2 (NAMED_NS)', id="type forgotten"),
         pytest.param({"namespace": {"type": 2, "name": "../x"}}, "has a slash", id="namespace path"),
         pytest.param({"namespace": {"type": 2, "name": "x", "pid": 5}}, "namespace.pid: 5 does not go", id="two"),
@@ -96,10 +111,44 @@ def test_refused_with_the_mend(more: dict[str, Any], said: str) -> None:
         pytest.param({**MEMIF, "afpacket": {"host_if_name": "x"}}, "afpacket: does not go with", id="both"),
         pytest.param({"name": "m", "type": 2}, "memif: the section is missing", id="no memif"),
         pytest.param({**MEMIF, "memif": {"ring_size": 1000}}, "no power of two", id="ring size"),
+        pytest.param({**AFPACKET, "afpacket": {"host_if_name": "all"}}, "is no interface name: it", id="all"),
+        *(
+            pytest.param({**MEMIF, "ip_addresses": [*addresses]}, f"'{addresses[1]}' overlaps ip_addresses[0]", id=name)
+            for name, addresses in {
+                "one address twice": ("10.0.0.1/16", "10.0.0.1/24"),
+                "a longer prefix in a shorter one": ("10.0.0.1/16", "10.0.9.1/24"),
+                "a shorter prefix around a longer one": ("10.0.9.1/24", "10.0.0.1/16"),
+                "IPv6": ("2001:db8:0:9::1/64", "2001:db8::1/48"),
+            }.items()
+        ),
+        pytest.param({**MEMIF, "ip_addresses": ["fe80::1/128"]}, "is a link-local address, which VPP", id="link-local"),
     ],
 )
 def test_vpp_is_refused_with_the_mend(document: dict[str, Any], said: str) -> None:
     assert any(said in line for line in problems(document, Kind.VPP))
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        pytest.param(Kind.LINUX, {"mtu": 1279, "ip_addresses": ["10.0.0.1/8"]}, id="a small MTU without IPv6"),
+        pytest.param(Kind.LINUX, {"mtu": 1280, "ip_addresses": ["2001:db8::1/64"]}, id="the smallest MTU of IPv6"),
+        pytest.param(Kind.LINUX, {"ip_addresses": ["10.0.0.1/8", "10.0.0.1/24"]}, id="IPv4 with two prefixes"),
+        pytest.param(Kind.LINUX, {"ip_addresses": ["fe80::1/64"]}, id="link-local"),
+        pytest.param(Kind.LINUX, {"name": "lo", "host_if_name": "lo0"}, id="a logical name of lo"),
+        pytest.param(Kind.VPP, {"ip_addresses": ["10.0.0.1/24", "10.0.0.2/24"]}, id="two of one network in VPP"),
+        pytest.param(Kind.VPP, {"ip_addresses": ["10.0.0.1/24", "10.0.1.1/16", "10.1.0.1/24"][::2]}, id="neighbours"),
+        pytest.param(Kind.VPP, {"afpacket": {"host_if_name": "lo"}}, id="VPP on lo"),
+    ],
+)
+def test_what_kernel_and_vpp_take_is_accepted(kind: Kind, more: dict[str, Any]) -> None:
+    assert problems({**(BASE if kind is Kind.LINUX else AFPACKET), **more}, kind) == []
+
+
+def test_many_addresses_in_vpp_cost_no_more_than_they_have_to() -> None:
+    """Each of a thousand with each other would be half a million comparisons."""
+    addresses = [f"10.{n % 250}.{n // 250}.1/{8 + n % 25}" for n in range(1024)]
+    assert problems({**MEMIF, "ip_addresses": addresses}, Kind.VPP)
 
 
 def test_all_problems_at_once_and_key_name() -> None:

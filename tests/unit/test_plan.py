@@ -10,7 +10,8 @@ import pytest
 from tests.support.planning import NS1, NS2, A, B, Setup
 from tests.support.simkernel import netns
 from vppctl.model.interface import DEFAULT_NAMESPACE, Interface, NamespaceRef, NamespaceType
-from vppctl.reconcile.operations import CreateVeth, DeleteLinks, SetLink
+from vppctl.reconcile.operations import AddAddress, CreateVeth, DelAddress, DeleteLinks, SetLink
+from vppctl.reconcile.plan import Policy
 from vppctl.reconcile.state import Creatable, PairId, Reason, State
 
 PAIR = PairId("a", "b")
@@ -36,7 +37,7 @@ def test_both_sides_make_a_pair_and_then_there_is_nothing_to_do(setup: Setup) ->
     result = setup.settle()
     assert {c.state for c in result.conditions.values()} == {State.APPLIED}
     assert setup.link("a").addresses == A.ip_addresses
-    assert setup.link("b").mac.startswith("02:"), "a stable address where none is configured"
+    assert int(setup.link("b").mac[:2], 16) & 3 == 2, "a stable address where none is configured"
 
 
 def test_either_side_deleted_removes_both_and_remembers_the_other(setup: Setup) -> None:
@@ -132,6 +133,32 @@ def test_both_ends_of_one_pair_want_one_name(setup: Setup) -> None:
     assert {c.reason for c in setup.plan().conditions.values()} == {Reason.NAME_CONFLICT}
 
 
+MAC = "02:00:00:00:00:01"
+
+
+def test_both_ends_with_one_mac_are_an_error_of_both_documents(setup: Setup) -> None:
+    setup.put(A._replace(phys_address=MAC), B._replace(phys_address=MAC))
+    result = setup.plan()
+    assert not result
+    assert {(c.state, c.reason) for c in result.conditions.values()} == {(State.INVALID, Reason.INVALID_CONFIG)}
+    assert result.conditions["a"].message.startswith(f"phys_address: {MAC} is that of peer 'b' too")
+
+
+def test_a_mac_that_becomes_its_peers_freezes_the_pair(setup: Setup) -> None:
+    """Rule 10: a mistake takes nobody's link down; and the chosen address of the peer counts, too."""
+    setup.put(A, B)
+    setup.settle()
+    before = dict(setup.kernel.links)
+    setup.put(A._replace(phys_address=setup.link("b").mac))
+    result = setup.plan()
+    assert not result
+    assert {c.state for c in result.conditions.values()} == {State.INVALID}
+    assert setup.kernel.links == before
+    setup.put(A._replace(phys_address=MAC))
+    assert {c.state for c in setup.settle().conditions.values()} == {State.APPLIED}
+    assert setup.link("a").index in {index for _, index in before}
+
+
 def test_drift_is_repaired_in_place(setup: Setup) -> None:
     setup.put(A, B)
     setup.settle()
@@ -220,3 +247,55 @@ def test_names_that_come_and_go_leave_nothing_behind(setup: Setup) -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 300 * 2 * 50, "octets for each name"
+
+
+V6 = "2001:db8::1/64"
+
+
+def test_an_address_that_is_a_duplicate_is_not_applied(setup: Setup) -> None:
+    setup.put(A, B)
+    setup.settle()
+    setup.kernel.change(setup.link("a"), duplicates=(V6,), tentative=(V6,))
+    result = setup.plan()
+    assert not result, "it is not tried at every look"
+    assert (result.conditions["a"].state, result.conditions["a"].reason) == (State.FAILED, Reason.DUPLICATE_ADDRESS)
+    assert V6 in result.conditions["a"].message
+    assert result.conditions["b"].state is State.APPLIED
+    tried = setup.plan(Policy(retried=frozenset({PAIR})))
+    assert tried.settings == [
+        kind(PAIR, setup.link("a").netns, setup.link("a").index, "a", V6) for kind in (DelAddress, AddAddress)
+    ]
+
+
+def test_an_address_that_was_a_duplicate_is_applied_when_the_kernel_has_looked(setup: Setup) -> None:
+    """A new one is applied before that, for it takes seconds; one that is tried again is not."""
+    setup.put(A, B)
+    setup.settle()
+    setup.kernel.change(setup.link("a"), tentative=(V6,), running=True)
+    assert setup.plan().conditions["a"].state is State.APPLIED
+    doubtful = Policy(doubtful=frozenset({PAIR}))
+    assert setup.plan(doubtful).conditions["a"].reason is Reason.DUPLICATE_ADDRESS
+    setup.kernel.change(setup.link("a"), running=False)
+    assert setup.plan(doubtful).conditions["a"].state is State.APPLIED, "it does not look while the peer is down"
+    setup.kernel.change(setup.link("a"), tentative=(), running=True)
+    assert setup.plan(doubtful).conditions["a"].state is State.APPLIED
+
+
+def test_one_ipv6_address_at_both_ends(setup: Setup) -> None:
+    setup.put(A, B._replace(ip_addresses=("2001:db8::1/48",)))
+    conditions = setup.settle().conditions
+    assert {(c.state, c.reason) for c in conditions.values()} == {(State.FAILED, Reason.DUPLICATE_ADDRESS)}
+    # An end that is down looks for nobody.
+    setup.put(B._replace(ip_addresses=("2001:db8::1/48",), enabled=False))
+    assert {c.state for c in setup.settle().conditions.values()} == {State.APPLIED}
+
+
+def test_an_address_with_other_attributes_is_another_one(setup: Setup) -> None:
+    setup.put(A, B)
+    setup.settle()
+    found = ("192.168.22.1/24 noprefixroute", V6)
+    setup.kernel.change(setup.link("a"), addresses=found)
+    where = (PAIR, setup.link("a").netns, setup.link("a").index, "a")
+    assert setup.plan().settings == [DelAddress(*where, found[0]), AddAddress(*where, "192.168.22.1/24")]
+    setup.settle()
+    assert setup.link("a").addresses == A.ip_addresses

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from typing import Any
 
 import pytest
 
 from tests.support.netns import ip, links, wait_until
 from tests.vpp.conftest import Bench
+from vppctl.agent.vpp_worker import GAP
 from vppctl.model.interface import Memif, VppInterface, VppInterfaceType
 from vppctl.model.problem import Problem
 from vppctl.reconcile.state import Invalid, Reason, State
@@ -226,3 +229,55 @@ def test_a_name_that_is_not_ascii(bench: Bench) -> None:
     bench.wait("schnittstelle-\u00fc", State.APPLIED)
     bench.delete("schnittstelle-\u00fc")
     wait_until(lambda: bench.links() == {}, "the interface to go")
+
+
+def test_what_others_change_again_and_again(bench: Bench) -> None:
+    """Once, it was changed back as often as VPP said so, and reported as APPLIED."""
+    add_host()
+    bench.put(afpacket(mtu=1400))
+    bench.wait("af", State.APPLIED)
+    vpp = Vpp(bench.path, lambda: None)
+    undone = 0
+
+    def undo() -> bool:
+        nonlocal undone
+        link = bench.links()["host-h"]
+        if link.mtu == 1400:
+            assert not vpp.execute(ChangeInVpp("af", link, mtu=1300))
+            undone += 1
+            bench.worker.wake()
+        said = bench.said["af"]
+        return said is not None and said.state is State.FAILED
+
+    try:
+        wait_until(undo, "the fight to be named", 20)
+        said = bench.wait("af", State.FAILED, Reason.KERNEL_ERROR)
+        assert "something else keeps changing it: mtu of 'af' is set to 1300 instead of 1400" in said.message
+        assert undone < 15
+        bench.put(afpacket(mtu=1300))
+        bench.wait("af", State.APPLIED, timeout=2)
+        bench.put(afpacket(mtu=1400))
+        bench.wait("af", State.APPLIED, timeout=2)
+    finally:
+        vpp.close()
+
+
+def test_events_without_end_cost_a_few_looks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_host()
+    bench.put(afpacket())
+    bench.wait("af", State.APPLIED)
+    looks: list[float] = []
+    look = bench.worker.look
+
+    def counted() -> float:
+        looks.append(time.monotonic())
+        return look()
+
+    monkeypatch.setattr(bench.worker, "look", counted)
+
+    def woken() -> bool:
+        bench.worker.wake()
+        return len(looks) >= 5
+
+    wait_until(woken, "some looks")
+    assert all(later - earlier >= GAP for earlier, later in itertools.pairwise(looks))

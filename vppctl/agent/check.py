@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,13 +17,18 @@ from vppctl.linux.hosts import find_hosts
 from vppctl.linux.namespaces import raise_file_limit
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.privileges import TO_READ, require
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import look_at
 from vppctl.microservices import Microservices
 from vppctl.model.keys import Kind, config_prefix
 from vppctl.reconcile.drift import Drift, kernel_drift, vpp_drift
+from vppctl.reconcile.state import ObservedState
 from vppctl.reconcile.vpp import VppConfigured, VppMarks, host_names, plan_vpp
 from vppctl.store.base import Entry
 from vppctl.vpp import DEFAULT_SOCKET, Vpp, VppAwayError
+
+DETECTION = 3.0
+"""Seconds that duplicate address detection may take by default: a random second before it, and one for the answer
+(addrconf_dad_kick, net/ipv6/addrconf.c), with one to spare."""
 
 
 class CheckSettings(NamedTuple):
@@ -42,7 +48,7 @@ def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
     require(TO_READ)
     raise_file_limit()
     nsids = NsidTable()
-    microservices = Microservices(settings.docker_host, start_of)
+    microservices = Microservices(settings.docker_host, look_at)
     resolver = Resolver(microservices, create=True, allowed_dirs=settings.allowed_dirs)
     reconciler = Reconciler(settings.label, resolver, nsids)
     in_vpp: dict[str, VppConfigured] = {}
@@ -58,10 +64,20 @@ def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
     reconciler.desired.serve(host_names(in_vpp))
     _wait_for_docker(microservices, reconciler)
     try:
-        drift = {found for seen in reconciler.survey() for found in kernel_drift(reconciler.desired, *seen)}
+        seen = list(reconciler.survey())
+        deadline = time.monotonic() + DETECTION
+        while any(_is_undecided(observed) for observed, _ in seen) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            seen = list(reconciler.survey())
+        drift = {found for part in seen for found in kernel_drift(reconciler.desired, *part)}
     except OSError as error:
         raise VppctlError(f"the kernel cannot be asked: {cause(error)}") from None
     return sorted(drift.union(_in_vpp(settings, in_vpp) if in_vpp else ()))
+
+
+def _is_undecided(observed: ObservedState) -> bool:
+    """Whether the kernel is still finding out if others have an address of these links."""
+    return any(link.running and set(link.tentative) - set(link.duplicates) for link in observed.links.values())
 
 
 def _wait_for_docker(microservices: Microservices, reconciler: Reconciler) -> None:

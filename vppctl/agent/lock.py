@@ -1,7 +1,8 @@
-"""One agent of a label on a host: a lock file, whose time of change is the agent's pulse.
+"""One agent of a label on a host: a lock file, whose time of change is the agent's pulse, and a name beside it.
 
 The lock is the kernel's (fcntl(2), F_SETLK), so it ends with the process, however that ends. The file stays:
-removing it would be a race with whoever has just opened it.
+removing it would be a race with whoever has just opened it. The name, an abstract socket, is there for agents that
+share the network namespace and not the file, as in two containers.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
+import socket
 import struct
 import time
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from vppctl.errors import VppctlError
+
+log = logging.getLogger("vppctl.agent")
 
 PULSE = 5.0
 """Seconds between two beats of an agent with nothing to do."""
@@ -25,6 +30,16 @@ STALE = 60.0
 _LINE = 1 << 16
 _FLOCK = struct.Struct("@hhqqi")
 """struct flock on 64 bits (asm-generic/fcntl.h): type, whence, start, length, PID."""
+
+
+_CREDENTIALS = struct.Struct("@iII")
+"""struct ucred (unix(7)): PID, UID, GID; a PID that this PID namespace does not have is 0."""
+_TIMEVAL = struct.Struct("@ll")
+"""struct timeval: seconds and microseconds."""
+PENDING = 128
+"""Connections to the name that may wait until the next beat."""
+STARTING = 0.05
+"""Seconds that an agent may take between binding its name and listening there."""
 
 
 class AgentLock:
@@ -40,13 +55,16 @@ class AgentLock:
             raise VppctlError(f"{path}: cannot be made: {error.strerror}; run the agent as root") from None
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._name = _take_name(label)
         except OSError as error:
             holder = _holder(self._fd)
             os.close(self._fd)
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise VppctlError(f"{path}: cannot be locked: {error.strerror}") from None
-            text = f"an agent of label {label} is already running on this host, as PID {holder}"
-            raise VppctlError(f"{text}; stop it, or give this one another --label") from None
+            raise _running(label, f"as PID {holder}") from None
+        except VppctlError:
+            os.close(self._fd)
+            raise
         # What an earlier agent has left is overwritten.
         self._written: str | None = None
         self.beat()
@@ -55,6 +73,8 @@ class AgentLock:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._name:
+            self._name.close()
         os.close(self._fd)
 
     def beat(self, troubles: str = "") -> None:
@@ -67,6 +87,75 @@ class AgentLock:
                 os.pwrite(self._fd, content + b"\n", 0)
                 os.ftruncate(self._fd, len(content) + 1)
                 self._written = troubles
+        if self._name:
+            # Whoever has asked who has the name knows by now. BlockingIOError: nobody waits any more.
+            with contextlib.suppress(OSError):
+                for _ in range(PENDING):
+                    self._name.accept()[0].close()
+
+
+def _take_name(label: str) -> socket.socket | None:
+    """Bind the label's name in this network namespace: there an agent is found that has a /run of its own.
+
+    Raises VppctlError when an agent has it. Anybody may bind such a name; another user's process that has it stops
+    nobody (None), and the lock file alone counts.
+    """
+    deadline = time.monotonic() + STARTING
+    while True:
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            name.bind(_address(label))
+            name.listen(PENDING)
+        except OSError as error:
+            name.close()
+            if error.errno != errno.EADDRINUSE:
+                log.warning("an agent with a /run of its own is not noticed: %s", error.strerror)
+                return None
+        else:
+            return name
+        owner = _owner(label)
+        if owner and owner.uid in (0, os.geteuid()):
+            who = f"as PID {owner.pid}" if owner.pid else "in another PID namespace"
+            raise _running(label, f"{who}, with a /run of its own")
+        if owner or time.monotonic() > deadline:
+            whose = f"process {owner.pid} of user {owner.uid}" if owner else "another process"
+            log.warning(
+                "%s has the name @%s; an agent with a /run of its own is not noticed", whose, _address(label)[1:]
+            )
+            return None
+        time.sleep(STARTING / 10)
+
+
+class _Owner(NamedTuple):
+    """The process that listens at a label's name."""
+
+    pid: int
+    uid: int
+
+
+def _owner(label: str) -> _Owner | None:
+    """Who has the label's name in this network namespace, as the kernel knows it; None when nobody can be seen."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asking:
+        # Others may have asked so often that only the next beat makes room.
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(int(PULSE) + 1, 0))
+        try:
+            asking.connect(_address(label))
+            found = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except OSError:
+            return None
+    pid, uid, _ = _CREDENTIALS.unpack(found)
+    return _Owner(pid, uid)
+
+
+def _address(label: str) -> str:
+    """An abstract address (unix(7)): of a network namespace, and gone with the process."""
+    # At most 107 bytes.
+    return f"\0vppctl-agent-{label if len(label.encode()) < 90 else _digest(label)}"
+
+
+def _running(label: str, who: str) -> VppctlError:
+    text = f"an agent of label {label} is already running on this host, {who}"
+    return VppctlError(f"{text}; stop it, or give this one another --label")
 
 
 def pulse(label: str) -> str | None:
@@ -81,6 +170,9 @@ def pulse(label: str) -> str | None:
     finally:
         os.close(fd)
     if not holder:
+        if (owner := _owner(label)) and owner.uid in (0, os.geteuid()):
+            # It has a /run of its own, where its beats are.
+            return None
         return f"no agent of label {label} is running on this host"
     return f"the agent of label {label}, PID {holder}, has decided nothing for {age:.0f} s" if age > STALE else ""
 
@@ -99,8 +191,12 @@ def lock_path(label: str) -> Path:
     folder = Path("/run/vppctl")
     if os.geteuid():
         folder = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/vppctl-{os.geteuid()}") / "vppctl"  # noqa: S108
-    name = label if len(label.encode()) < 200 else hashlib.blake2s(label.encode()).hexdigest()
+    name = label if len(label.encode()) < 200 else _digest(label)
     return folder / f"agent-{name}.lock"
+
+
+def _digest(label: str) -> str:
+    return hashlib.blake2s(label.encode()).hexdigest()
 
 
 def _holder(fd: int) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 
 from vppctl.agent.status import Report
-from vppctl.errors import StoreError
+from vppctl.errors import StoreError, TooLargeError
 from vppctl.model.keys import agent_key
 from vppctl.store.base import Delete, Lease, Operation, Put, Store
 
@@ -66,8 +66,9 @@ class Publisher:
         """When the lease is to be refreshed (time.monotonic)."""
         self._failures = 0
         """In a row."""
-        self._room = BATCH - 1
-        """Reports that go into one transaction: fewer after one that was refused."""
+        self._room = self._most = BATCH - 1
+        """Reports that go into one transaction: fewer after one that was refused, and at most as many as the store
+        takes operations (etcd's --max-txn-ops)."""
 
     def offer(self, key: str, content: Report | None) -> None:
         """Publish this report, which nobody changes any more, under its key; with None that there is none any more."""
@@ -180,19 +181,23 @@ class Publisher:
         operations.append(Put(agent_key(self._label), self._heartbeat(), lease.id))
         try:
             store.commit(operations)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, TooLargeError) and len(batch) > 1:
+                self._most = len(batch) // 2
             with self._wake:
                 self._news = {**batch, **self._news}
                 # Fewer at once next time, down to the one that the store does not take.
                 self._room = max(1, len(batch) // 2)
                 self._suspect = next(iter(batch)) if len(batch) == 1 else ""
-                self._sign_due = True
+                self._sign_due = self._sign_due or sign or bool(self._suspect)
+            if isinstance(error, TooLargeError) and batch:
+                return True
             raise
         if sign and self._suspect:
             self._set_aside(self._suspect)
             self._suspect = ""
         if batch:
-            self._room = min(BATCH - 1, 2 * self._room)
+            self._room = min(self._most, 2 * self._room)
         for key, content in batch.items():
             self._refused.pop(key, None)
             if content is None:

@@ -10,23 +10,25 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 
 from vppctl.agent.isolation import by_halves
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
+from vppctl.agent.work import Pass, as_failed
 from vppctl.errors import cause, shortage
 from vppctl.linux.executor import Executor
-from vppctl.linux.namespaces import Netns
+from vppctl.linux.host import host_identity
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe
 from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.backlog import Backlog
 from vppctl.reconcile.desired import DesiredState
+from vppctl.reconcile.drift import drift_of
 from vppctl.reconcile.judge import Awaiting, Blocked, condition, judge
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import Failure, Operation, by_pair, summary
+from vppctl.reconcile.pacing import Looked, Pacing
 from vppctl.reconcile.plan import Plan, Policy, plan
 from vppctl.reconcile.state import Condition, NetnsId, ObservedState, PairId, Reason, State
 
@@ -37,20 +39,6 @@ ROUNDS = 6
 took away as a side effect (IPv6 addresses on link down), and verification, with some to spare."""
 SEARCH_PAUSE = 5.0
 """Seconds until a search of all namespaces that could not be made is tried again."""
-
-
-@dataclass(slots=True)
-class _Pass:
-    """What one pass has found so far."""
-
-    scope: set[PairId]
-    policy: Policy
-    conditions: dict[str, Condition] = field(default_factory=dict)
-    failures: dict[PairId, Failure] = field(default_factory=dict)
-    spaces: dict[NetnsId, Netns] = field(default_factory=dict)
-    done: dict[PairId, list[str]] = field(default_factory=dict)
-    blind: set[PairId] = field(default_factory=set)
-    """Those of `failures` of which nothing is known: a namespace of theirs could not be looked at."""
 
 
 class Reconciler:
@@ -66,8 +54,9 @@ class Reconciler:
         on_progress: Callable[[], None] = lambda: None,
         on_look: Callable[[], None] = lambda: None,
     ) -> None:
-        self.desired = DesiredState(Marks(label), nsids.own)
+        self.desired = DesiredState(Marks(label), nsids.own, host_identity())
         self.backlog = Backlog()
+        self.pacing = Pacing(self.desired, self.backlog)
         self.resolver = resolver
         self.places = Places(self.desired, resolver, nsids)
         self.memory = self.places.memory
@@ -85,7 +74,7 @@ class Reconciler:
         """Pairs of the start that were not looked at yet."""
         self._sweep, self._sweep_at = True, 0.0
         self._whole, self._looked_at = True, set[PairId]()
-        """What the present run has looked at, and whether the kernel has answered all of it."""
+        """Whether the kernel has answered all of the present run, and what that has looked at."""
 
     def sweep(self) -> None:
         """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
@@ -101,14 +90,17 @@ class Reconciler:
 
     def refresh_namespaces(self, references: Iterable[NamespaceRef] | None = None) -> None:
         """Look where these references (None: all) lead to now; pairs whose namespace is another one are enqueued."""
-        self.backlog.add(self.places.refresh(references))
+        concerned = self.places.refresh(references)
+        # Whoever removes a namespace that the agent creates may do so each time.
+        awaiting = {pair for pair in concerned if isinstance(judge(self.desired, pair), Awaiting)}
+        self.backlog.again(awaiting)
+        self.backlog.add(concerned - awaiting)
 
     def run(self, now: float) -> dict[str, Condition | None]:
         """Do all that is due at `now`; returns the news by interface name, None for one that is no more."""
         scope = self.backlog.due(now)
         self.done = {}
-        if self._first is None:
-            self._first = self.desired.all_pairs()
+        self._first = self.desired.all_pairs() if self._first is None else self._first
         if not self.started:
             scope |= self._first
         if self._sweep and now >= self._sweep_at:
@@ -124,12 +116,16 @@ class Reconciler:
     def _pass(self, now: float, scope: set[PairId], error: Exception | None = None) -> dict[str, Condition | None]:
         """One pass over those of these pairs that this run has not looked at; after an `error` what is said of them."""
         self._on_progress()
-        work = _Pass(scope - self._looked_at, Policy(start=bool(self._first), adopt=self._adopt, only=self._first))
+        first = self._first or set()
+        retried, doubtful = self.pacing.retried(scope, now), self.pacing.doubtful()
+        work = Pass(
+            scope - self._looked_at, Policy(bool(first), self._adopt, first, retried, doubtful), retried=retried
+        )
         if error is None:
             try:
                 with ExitStack() as stack:
-                    self._rounds(stack, work)
-                self._first = (self._first or set()) - (work.scope - work.blind)
+                    self._rounds(stack, work, now)
+                self._first = first - (work.scope - work.blind)
             except OSError as refusal:
                 error = refusal
         if error is not None:
@@ -142,7 +138,7 @@ class Reconciler:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
         scope = self.desired.all_pairs() | self._search(0.0)
         for part in self.places.parts(scope):
-            work = _Pass(part, Policy())
+            work = Pass(part, Policy())
             with ExitStack() as stack:
                 observed, pairs = self._look(stack, work.scope, work)
                 result = plan(self.desired, observed, pairs - work.blind)
@@ -161,7 +157,7 @@ class Reconciler:
         self._sweep = False
         return found
 
-    def _give_up(self, error: Exception, work: _Pass) -> None:
+    def _give_up(self, error: Exception, work: Pass) -> None:
         """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""
         number = shortage(error) or getattr(error, "errno", 0) or 0
         text = f"internal error: {type(error).__name__}; the log has where"
@@ -173,7 +169,7 @@ class Reconciler:
         for pair in work.scope:
             self._fail(pair, Failure(number, text), work)
 
-    def _fail(self, pair: PairId, failure: Failure, work: _Pass) -> None:
+    def _fail(self, pair: PairId, failure: Failure, work: Pass) -> None:
         """Nothing is known of what the kernel has of this pair, but what its documents say holds all the same."""
         work.failures[pair] = failure
         work.blind.add(pair)
@@ -184,14 +180,20 @@ class Reconciler:
                 for name in self.desired.members(pair):
                     work.conditions[name] = condition(self.desired, name, State.FAILED, failure.reason, failure.message)
 
-    def _rounds(self, stack: ExitStack, work: _Pass) -> None:
+    def _rounds(self, stack: ExitStack, work: Pass, now: float) -> None:
         scope = work.scope.copy()
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             observed, scope = self._look(stack, scope, work)
-            active = scope - work.failures.keys()
+            paused = self.pacing.paused(scope - work.failures.keys(), now)
+            active = scope - work.failures.keys() - paused
             result = plan(self.desired, observed, active, work.policy)
             work.conditions.update(result.conditions)
-            work.policy = Policy()
+            if paused:
+                self._let_be(observed, paused, work)
+            if result:
+                known = active if number == ROUNDS - 1 else {pair for pair in active if self.pacing.is_known(pair)}
+                self._note_drift(observed, result, known, work)
+            work.policy = Policy(doubtful=work.policy.doubtful)
             following = self._execute(result, work)
             if failed := scope & (work.failures.keys() - work.blind):
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
@@ -203,9 +205,21 @@ class Reconciler:
             if not scope:
                 return
         for pair in scope:
-            work.failures[pair] = Failure(0, "it does not stay as configured; something else keeps changing it")
+            work.unsettled.add(pair)
+            work.failures[pair] = Failure(0, "it does not stay as configured")
 
-    def _look(self, stack: ExitStack, scope: set[PairId], work: _Pass) -> tuple[ObservedState, set[PairId]]:
+    def _let_be(self, observed: ObservedState, pairs: set[PairId], work: Pass) -> None:
+        """Take note of what is to be done about these, and do not do it."""
+        result = plan(self.desired, observed, pairs, Policy(doubtful=work.policy.doubtful))
+        work.conditions.update(result.conditions)
+        self._note_drift(observed, result, pairs, work)
+        work.waiting |= pairs & work.drift.keys()
+
+    def _note_drift(self, observed: ObservedState, result: Plan, pairs: set[PairId], work: Pass) -> None:
+        if pairs := pairs - work.retried - work.drift.keys():
+            work.drift.update(drift_of(pairs, self.desired, observed, result))
+
+    def _look(self, stack: ExitStack, scope: set[PairId], work: Pass) -> tuple[ObservedState, set[PairId]]:
         """Observe the pairs in scope, and those whose links turn out to be in their way."""
         while True:
             # What has happened by now, our own changes among it, is seen by the look that follows.
@@ -230,7 +244,7 @@ class Reconciler:
             work.scope |= wider
             scope = wider
 
-    def _note_unseen(self, observed: ObservedState, scope: Iterable[PairId], work: _Pass) -> None:
+    def _note_unseen(self, observed: ObservedState, scope: Iterable[PairId], work: Pass) -> None:
         """A namespace that cannot be asked concerns the pairs that have to do with it, and no others."""
         if not observed.unseen:
             return
@@ -244,7 +258,7 @@ class Reconciler:
             for netns in self.places.wanted(names | self.memory.partners(names)).keys() & texts.keys():
                 self._fail(pair, Failure(observed.unseen[netns].errno or 0, texts[netns]), work)
 
-    def _execute(self, result: Plan, work: _Pass) -> set[PairId]:
+    def _execute(self, result: Plan, work: Pass) -> set[PairId]:
         """Carry out the stages in order; returns the pairs that something was done about."""
         touched: set[PairId] = set()
         for stage in (result.deletes, result.namespaces, result.creates, result.settings):
@@ -265,25 +279,20 @@ class Reconciler:
                     work.failures.update((pair, outcome.failure) for pair in pairs if pair not in work.failures)
         return touched
 
-    def _conclude(self, work: _Pass, now: float) -> dict[str, Condition | None]:
+    def _conclude(self, work: Pass, now: float) -> dict[str, Condition | None]:
         news: dict[str, Condition | None] = {}
         for pair in work.scope:
-            failure = work.failures.get(pair)
-            members = self.desired.members(pair)
-            for name in members:
-                condition = work.conditions.get(name)
-                if condition is None:
-                    continue
+            failure, unsettled = work.failures.get(pair), pair in work.unsettled
+            conditions = [c for name in self.desired.members(pair) if (c := work.conditions.get(name))]
+            if failure and not unsettled:
                 # A namespace that could not be created is not one that is awaited.
-                if failure and (condition.reason is Reason.NONE or isinstance(judge(self.desired, pair), Awaiting)):
-                    condition = Condition(
-                        name, State.FAILED, failure.reason, failure.message, condition.revision, condition.link
-                    )
-                news[name] = condition
-            if failure or any(c.state is State.FAILED for n in members if (c := news.get(n))):
-                self.backlog.failed(pair, now)
-            else:
-                self.backlog.succeeded(pair)
+                anyway = isinstance(judge(self.desired, pair), Awaiting)
+                conditions = [as_failed(c, failure.reason, failure.message, anyway=anyway) for c in conditions]
+            waiting, retried = pair in work.waiting, pair in work.retried
+            looked = Looked(conditions, work.drift.get(pair, ()), failure is not None, unsettled, waiting, retried)
+            if contest := self.pacing.conclude(pair, looked, now):
+                conditions = [as_failed(c, Reason.KERNEL_ERROR, contest) for c in conditions]
+            news.update((condition.name, condition) for condition in conditions)
             for name in (pair.first, pair.second):
                 # What is left of one that is not configured is what a document with errors freezes.
                 if name not in self.desired.configured and not (failure and name in self.memory.places):

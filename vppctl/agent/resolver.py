@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import time
-
 from vppctl.agent.status import Report, rfc3339
 from vppctl.linux.named import RUN_NETNS
 from vppctl.linux.namespaces import Netns
-from vppctl.linux.processes import of_process, start_of
+from vppctl.linux.processes import epoch, of_process, start_of
 from vppctl.linux.resolve import resolve
 from vppctl.microservices import Container, Microservices
 from vppctl.model.interface import NamespaceRef, NamespaceType
@@ -56,6 +53,9 @@ class Resolver:
         running: list[tuple[Container, Netns | Unavailable]] = []
         # While Docker is away its containers may have ended unnoticed: their processes tell.
         for container in self._microservices.find(label):
+            if container.foreign:
+                running.append((container, Unavailable(Reason.FOREIGN_PID, container.foreign)))
+                continue
             opened = of_process(container.pid, str(reference), start=container.start)
             if isinstance(opened, Netns) or opened.reason is not Reason.PROCESS_NOT_RUNNING:
                 running.append((container, opened))
@@ -76,7 +76,4 @@ class Resolver:
 def _started(pid: int) -> str:
     """When a process was started; empty when there is none."""
     ticks = start_of(pid)
-    if ticks is None:
-        return ""
-    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return rfc3339(boot + ticks / os.sysconf("SC_CLK_TCK"), "seconds")
+    return "" if ticks is None else rfc3339(epoch(ticks), "seconds")

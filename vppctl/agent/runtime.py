@@ -31,7 +31,7 @@ from vppctl.agent.vpp_worker import VppNews, VppWorker
 from vppctl.errors import StoreError, VppctlError
 from vppctl.linux.monitor import LinksChanged, NamespaceGone, Overrun
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.processes import start_of
+from vppctl.linux.processes import look_at
 from vppctl.linux.watcher import NamespacesChanged
 from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.interface import NamespaceType
@@ -58,7 +58,7 @@ class Agent:
         """`lost` gives what could not be logged, once it can be reported."""
         self.settings, self.pulse = settings, Pulse(lock)
         self.nsids = NsidTable()
-        microservices = Microservices(settings.docker_host, start_of)
+        microservices = Microservices(settings.docker_host, look_at)
         resolver = Resolver(microservices, create=settings.create_namespaces, allowed_dirs=tuple(settings.allowed_dirs))
         self.sources = Sources(microservices)
         self.reconciler = Reconciler(

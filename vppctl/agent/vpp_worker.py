@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from vppctl.errors import cause
-from vppctl.linux.hosts import find_hosts, set_mac
+from vppctl.linux.hosts import Host, find_hosts, set_mac
 from vppctl.model.interface import VppInterface
+from vppctl.reconcile.contention import Contention, in_words
+from vppctl.reconcile.drift import Drift, vpp_drift
 from vppctl.reconcile.state import Reason, State
 from vppctl.reconcile.vpp import (
     ChangeInVpp,
@@ -23,7 +25,6 @@ from vppctl.reconcile.vpp import (
     VppConfigured,
     VppMarks,
     VppOperation,
-    VppPlan,
     host_names,
     plan_vpp,
 )
@@ -37,6 +38,8 @@ AUDIT = 5.0
 """Seconds between full looks: VPP tells of few of its changes, and not that it hangs."""
 PATIENCE = 0.5
 """Seconds that VPP's end may go unnoticed."""
+GAP = 0.1
+"""Seconds between looks that events of VPP or of links bring about."""
 BACKOFF_FIRST, BACKOFF_LAST = 0.5, 10.0
 """Seconds between attempts to reach VPP, or to do what it refused."""
 
@@ -69,12 +72,15 @@ class VppWorker:
         self._vpp: Vpp | None = None
         self._trouble = ""
         self._failures = 0
+        self._contention: Contention[str] = Contention()
+        self._asked: dict[str, tuple[VppConfigured, int]] = {}
+        self._changed = False
         self._wake = threading.Event()
         self._stop = False
 
     def configure(self, desired: Mapping[str, VppConfigured]) -> None:
         """From now on the configuration is this, all of it; before the first call nothing is touched."""
-        self._desired, self._known = dict(desired), True
+        self._desired, self._known, self._changed = dict(desired), True, True
         self._wake.set()
 
     def wake(self) -> None:
@@ -99,13 +105,18 @@ class VppWorker:
             self._vpp.close()
 
     def _follow(self) -> None:
-        due = 0.0
+        due = earliest = 0.0
         while not self._stop:
             woken = self._wake.wait(min(PATIENCE, max(0.0, due - time.monotonic())) if self._wanted() else None)
             self._wake.clear()
+            if woken and not self._changed:
+                # Events may come without end; a configuration does not wait.
+                due = min(due, earliest)
             lost = self._vpp is not None and not self._vpp.alive
-            if self._wanted() and (woken or lost or time.monotonic() >= due):
+            if self._wanted() and (self._changed or lost or time.monotonic() >= due):
+                self._changed = False
                 due = time.monotonic() + self.look()
+                earliest = time.monotonic() + GAP
             if not self._wanted():
                 self._on_trouble("")
 
@@ -126,7 +137,11 @@ class VppWorker:
             self._tell({name: self._unavailable(configured) for name, configured in desired.items()}, desired)
             failed = True
         self._failures = self._failures + 1 if failed else 0
-        return min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(self._failures - 1, 10)) if failed else AUDIT
+        if failed:
+            return min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(self._failures - 1, 10))
+        now = time.monotonic()
+        contests = [contest for name in desired if (contest := self._contention.contest(name))]
+        return min([AUDIT, *(contest.next_look(now) - now for contest in contests)])
 
     def _wanted(self) -> bool:
         return self._known and bool(self._explicit or self._desired or self._told or self._vpp)
@@ -134,6 +149,8 @@ class VppWorker:
     def _lose(self, why: str) -> None:
         self._trouble = why
         self._on_trouble(why)
+        # What a new VPP does not have is nobody's doing.
+        self._asked.clear()
         if self._vpp is not None:
             self._vpp.close()
             self._vpp = None
@@ -150,12 +167,21 @@ class VppWorker:
     def _converge(self, vpp: Vpp, desired: dict[str, VppConfigured]) -> bool:
         """Plan and do until nothing is left to do; True when something was refused."""
         refused: dict[str, str] = {}
-        plan = VppPlan()
+        drift: dict[str, list[Drift]] = {}
+        now = time.monotonic()
+        hosts = find_hosts(host_names(desired))
+        known = self._ask(desired, hosts)
+        paused = {name for name in known if (c := self._contention.contest(name)) and now < c.until}
+        left: list[VppOperation] = []
         for _ in range(ROUNDS):
             hosts = find_hosts(host_names(desired))
             indexes = {name: host.index for name, host in hosts.items()}
             plan = plan_vpp(self._marks, desired, vpp.observe(), indexes)
-            operations = [operation for operation in plan.operations if _name(operation) not in refused]
+            for difference in vpp_drift(plan):
+                if difference.name in known and difference.attribute != "state":
+                    drift.setdefault(difference.name, []).append(difference)
+            left = [operation for operation in plan.operations if _name(operation) not in refused]
+            operations = [operation for operation in left if _name(operation) not in paused]
             if not operations:
                 break
             for operation in operations:
@@ -166,13 +192,34 @@ class VppWorker:
                     # VPP sets the address on the host interface, too, which is not VPP's to change.
                     set_mac(hosts[operation.link.host_if_name])
         conditions = plan.conditions
-        for name, problem in refused.items():
-            if name in conditions:
+        unsettled = {_name(operation) for operation in left} - paused
+        for name in desired:
+            self._contend(name, drift.get(name, ()), now, paused=name in paused, unsettled=name in unsettled)
+            said = refused.get(name) or str(self._contention.contest(name) or "")
+            if name in conditions and (name in refused or (said and conditions[name].reason is Reason.NONE)):
                 conditions[name] = conditions[name]._replace(
-                    state=State.FAILED, reason=Reason.KERNEL_ERROR, message=problem
+                    state=State.FAILED, reason=Reason.KERNEL_ERROR, message=said
                 )
         self._tell(conditions, desired)
         return bool(refused)
+
+    def _ask(self, desired: Mapping[str, VppConfigured], hosts: Mapping[str, Host]) -> set[str]:
+        """Note what is asked for now; the names of which the same was asked before."""
+        asked = {name: _asked(configured, hosts) for name, configured in desired.items()}
+        known = {name for name in asked if self._asked.get(name) == asked[name]}
+        for name in self._asked.keys() - known:
+            self._contention.forget(name)
+        self._asked = asked
+        return known
+
+    def _contend(self, name: str, drift: Sequence[Drift], now: float, *, paused: bool, unsettled: bool) -> None:
+        """Take account of what others have changed of this one."""
+        if drift and paused:
+            self._contention.seen(name, in_words(drift))
+        elif drift or unsettled:
+            self._contention.repaired(name, now, in_words(drift), unsettled=unsettled)
+        else:
+            self._contention.held(name, now)
 
     def _tell(self, conditions: dict[str, VppCondition], desired: Mapping[str, VppConfigured]) -> None:
         news: dict[str, VppCondition | None] = {
@@ -190,3 +237,10 @@ class VppWorker:
 
 def _name(operation: VppOperation) -> str:
     return operation.interface.name if isinstance(operation, CreateInVpp) else operation.name
+
+
+def _asked(configured: VppConfigured, hosts: Mapping[str, Host]) -> tuple[VppConfigured, int]:
+    """All that is asked of an interface: its document, and which host interface it is to be attached to."""
+    interface = configured.content
+    host = hosts.get(interface.host_if_name) if isinstance(interface, VppInterface) else None
+    return configured, host.index if host else 0

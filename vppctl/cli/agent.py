@@ -10,7 +10,7 @@ from vppctl import __version__
 from vppctl.cli.completion import complete_files
 from vppctl.cli.options import GIVEN, allow_dir_option, docker_host_option, vpp_socket_option
 from vppctl.cli.settings import Settings, duration
-from vppctl.errors import UsageError, VppctlError
+from vppctl.errors import VppctlError
 
 
 @click.group("agent")
@@ -72,9 +72,6 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     from vppctl.cli.render import print_status
     from vppctl.linux.privileges import TO_CHANGE, TO_FOLLOW, give_up, require
 
-    host = choices["docker_host"]
-    if host and not host.startswith(("unix://", "tcp://", "http://", "https://", "ssh://")):
-        raise UsageError(f"--docker-host {host!r} is no URL; write one such as unix:///var/run/docker.sock")
     if choices["http"]:
         from vppctl.agent.web import parse
 
@@ -123,6 +120,7 @@ def agent_health(options: dict[str, Any]) -> None:
       vppctl agent health
     """
     from vppctl.agent.lock import pulse, troubles
+    from vppctl.cli.presence import absence
     from vppctl.cli.render import clean
     from vppctl.model.keys import agent_key
 
@@ -133,9 +131,9 @@ def agent_health(options: dict[str, Any]) -> None:
         store = settings.open_store()
         try:
             entry = store.get(agent_key(settings.label))
+            problem = "" if entry else absence(store, settings.label).message
         finally:
             store.close()
-        problem = "" if entry else f"no agent of label {settings.label} is running"
         degraded = _reported(entry.value or b"") if entry else ""
     if problem:
         raise VppctlError(problem)

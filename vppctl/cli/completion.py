@@ -61,6 +61,8 @@ def _offered(words: Iterable[str]) -> list[str]:
 
 def _listed(ctx: click.Context, prefixes: Callable[[str], list[str]]) -> list[str]:
     """The keys below these prefixes of a label; none when the store is away: a key press is no place for errors."""
+    import logging
+
     from vppctl.cli.settings import Settings
     from vppctl.store.settings import open_store
 
@@ -73,6 +75,7 @@ def _listed(ctx: click.Context, prefixes: Callable[[str], list[str]]) -> list[st
         if where.path and not os.path.exists(where.path):
             return []
         # Without the warnings: nothing but names goes to a prompt.
+        logging.getLogger("vppctl").setLevel(logging.CRITICAL)
         store = open_store(where)
         try:
             return [e.key for p in prefixes(settings.label) for e in store.list(p, keys_only=True).entries]

@@ -75,7 +75,7 @@ def apply_command(
       vppctl apply -f json/veth1.json -f json/veth2.json --wait
     """
     from vppctl.cli.documents import load
-    from vppctl.cli.entries import commit
+    from vppctl.cli.entries import commit, in_words
 
     settings = Settings(options)
     seconds = duration(timeout, "--timeout")
@@ -88,10 +88,10 @@ def apply_command(
             return
         if plan.operations:
             try:
-                revision = commit(store, plan.operations, plan.guards)
+                revisions = commit(store, plan.operations, plan.guards)
             except ConflictError as error:
                 raise ConflictError(f"apply: {error}; 'vppctl diff' shows what is different now") from None
-            click.echo(f"applied (revision {revision})", err=True)
+            click.echo(f"applied ({in_words(revisions)})", err=True)
         if wait:
             _wait(store, plan, items, seconds)
     finally:

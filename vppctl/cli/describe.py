@@ -28,7 +28,7 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     """
     from vppctl.cli.entries import find_one, stored
     from vppctl.cli.graph import Ties, chain
-    from vppctl.cli.observe import by_key, join
+    from vppctl.cli.observe import by_key, reader
     from vppctl.cli.render import print_status
     from vppctl.model.keys import ROOT
     from vppctl.model.text import without_secrets
@@ -37,7 +37,7 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     store = settings.open_store()
     try:
         entry, key = find_one(store, settings.label, name)
-        reports = join(store.list(f"{ROOT}{key.label}/").entries, key.label)
+        reports = reader(store, key.label)(store.list(f"{ROOT}{key.label}/").entries)
     finally:
         store.close()
     known = by_key(reports)

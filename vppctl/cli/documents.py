@@ -80,7 +80,7 @@ def load(
                 if len(item.value) > MAX_DOCUMENT:
                     text = f"is {len(item.value)} bytes long; write at most {MAX_DOCUMENT}"
                     errors.append(_line(shown, prefix, Problem("", text)))
-    errors += doubles(items)
+    errors += doubles(items) + shared_macs(items)
     if errors:
         raise InvalidInputError(errors)
     return items
@@ -122,4 +122,19 @@ def doubles(items: Sequence[Item]) -> list[str]:
         if name in first:
             errors.append(f"{item.source}: name: {item.key.name!r} is also in {first[name]}; keep one of them")
         first.setdefault(name, item.source)
+    return errors
+
+
+def shared_macs(items: Sequence[Item]) -> list[str]:
+    """One error for each pair of which both ends are given here with one MAC address: the agent would not create it."""
+    sides = {item.key: item for item in items if item.interface.phys_address}
+    errors = []
+    for key, item in sides.items():
+        interface = item.interface
+        peer = sides.get(key._replace(name=interface.peer)) if isinstance(interface, Interface) else None
+        if peer is None or key.name > peer.key.name or not isinstance(peer.interface, Interface):
+            continue
+        if peer.interface.peer == key.name and peer.interface.phys_address == interface.phys_address:
+            text = f"{interface.phys_address} is that of its peer {peer.key.name!r} too; write another for one of them"
+            errors.append(f"{item.source}: phys_address: {text}")
     return errors

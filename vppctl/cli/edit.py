@@ -11,7 +11,7 @@ import click
 from vppctl.cli.completion import complete_names_and_keys
 from vppctl.cli.options import allow_dir_option
 from vppctl.cli.settings import Settings
-from vppctl.errors import ConflictError, InvalidInputError
+from vppctl.errors import ConflictError, InvalidInputError, StoreError
 
 if TYPE_CHECKING:
     from vppctl.cli.documents import Item
@@ -49,9 +49,9 @@ def edit_command(options: dict[str, Any], name: str, *, allowed_dirs: tuple[str,
             return
         item = _checked(edited, key, allowed_dirs)
         try:
-            revision = commit(store, [Put(entry.key, item.value)], [Guard(entry.key, entry.mod_revision)])
-        except ConflictError as error:
-            raise ConflictError(f"{name}: {error}; your text is in {_keep(edited)}") from None
+            (revision,) = commit(store, [Put(entry.key, item.value)], [Guard(entry.key, entry.mod_revision)])
+        except (ConflictError, StoreError) as error:
+            raise type(error)(f"{name}: {error}; your text is in {_keep(edited)}") from None
         click.echo(f"put {entry.key} (revision {revision})", err=True)
     finally:
         store.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vppctl.errors import ConflictError, NotFoundError, UsageError
+from vppctl.errors import ConflictError, NotFoundError, StoreError, TooLargeError, UsageError
 
 if TYPE_CHECKING:
     from vppctl.cli.documents import Item
@@ -24,38 +24,57 @@ def write(store: Store, items: Sequence[Item]) -> None:
     from vppctl.store.base import Put
 
     operations = [Put(str(item.key), item.value) for item in items]
-    revision = commit(store, operations)
-    for item in items[:20]:
+    revisions = commit(store, operations)
+    for item, revision in list(zip(items, revisions, strict=True))[:20]:
         click.echo(f"put {item.key} (revision {revision})", err=True)
     if len(items) > 20:
-        click.echo(f"put {len(items) - 20} more", err=True)
+        click.echo(f"put {len(items) - 20} more ({in_words(revisions[20:])})", err=True)
 
 
-def commit(store: Store, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> int:
-    """All operations in as few transactions as the store takes, said so when there are several; the last revision.
+def in_words(revisions: Sequence[int]) -> str:
+    """The revisions of several operations."""
+    first, last = revisions[0], revisions[-1]
+    return f"revision {first}" if first == last else f"revisions {first} to {last}"
 
-    Raises ConflictError when a guard does not hold; it says how much was written before.
+
+def commit(store: Store, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> list[int]:
+    """All operations in as few transactions as the store takes, said so when there are several; the revision of each.
+
+    Raises ConflictError when a guard does not hold, and StoreError; they say how much was written before.
     """
     from vppctl.cli.render import progress
 
-    size = store.max_operations
-    if len(operations) > size:
-        parts = -(-len(operations) // size)
-        text = f"{len(operations)} keys are more than one transaction takes: written in {parts} transactions"
+    size = said = store.max_operations
+    count = len(operations)
+    revisions: list[int] = []
+    if count > size:
+        text = f"{count} keys are more than one transaction takes: written in {-(-count // size)} transactions"
         click.echo(f"{text} of at most {size}", err=True)
-    revision = 0
-    with progress("writing", len(operations)) as shown:
-        for start in range(0, len(operations), size):
+    with progress("writing", count) as shown:
+        while (start := len(revisions)) < count:
             part = operations[start : start + size]
             keys = {operation.key for operation in part}
             shown.tell(partial(int, start))
             try:
                 revision = store.commit(part, [guard for guard in guards if guard.key in keys]).revision
-            except ConflictError as error:
-                if not start:
-                    raise
-                raise ConflictError(f"{start} of {len(operations)} keys are written; of the rest: {error}") from None
-    return revision
+            except TooLargeError as error:
+                if len(part) > 1:
+                    size = len(part) // 2
+                    continue
+                text = f"{part[0].key}: {error}; write less, or raise etcd's --max-request-bytes"
+                raise TooLargeError(_so_far(text, start, count)) from None
+            except (ConflictError, StoreError) as error:
+                raise type(error)(_so_far(str(error), start, count)) from None
+            if size < said:
+                text = f"{count} keys are more than one transaction of this store takes: written in several"
+                click.echo(f"{text}, of at most {size}", err=True)
+                said = size
+            revisions += [revision] * len(part)
+    return revisions
+
+
+def _so_far(text: str, done: int, count: int) -> str:
+    return f"{done} of {count} keys are written; of the rest: {text}" if done else text
 
 
 def find(store: Store, label: str, arguments: Sequence[str]) -> tuple[list[Entry], list[str]]:

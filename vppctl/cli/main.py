@@ -86,7 +86,7 @@ Example:
     "--store",
     metavar="URL",
     type=GIVEN,
-    help="etcd://HOST:PORT[,...], https://..., sqlite:PATH or embedded.  [env: VPPCTL_STORE; default: etcd://127.0.0.1:2379]",
+    help="etcd://HOST:PORT[,...], https://..., unix:PATH, sqlite:PATH or embedded.  [env: VPPCTL_STORE; default: etcd://127.0.0.1:2379]",
 )
 @click.option("--endpoints", metavar="HOST:PORT,...", type=GIVEN, help="Members of etcd.  [env: ETCDCTL_ENDPOINTS]")
 @click.option(

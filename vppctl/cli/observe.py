@@ -16,6 +16,7 @@ from vppctl.cli.streams import stop_when_lost
 from vppctl.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from vppctl.cli.presence import Absence
     from vppctl.reconcile.mirror import Entry
     from vppctl.store.base import Store
 
@@ -50,7 +51,7 @@ def status_command(
     settings = Settings(options)
     store = settings.open_store()
     try:
-        reports = join(store.list(f"{ROOT}{settings.label}/").entries, settings.label)
+        reports = reader(store, settings.label)(store.list(f"{ROOT}{settings.label}/").entries)
         choose = partial(_choose, names=names, problems=problems)
         chosen = choose(named(reports, names))
         show = partial(print_change, output=output, color=settings.color)
@@ -73,28 +74,45 @@ def read_reports(settings: Settings) -> list[dict[str, Any]]:
 
     store = settings.open_store()
     try:
-        return join(store.list(f"{ROOT}{settings.label}/").entries, settings.label)
+        return reader(store, settings.label)(store.list(f"{ROOT}{settings.label}/").entries)
     finally:
         store.close()
 
 
-def join(entries: Sequence[Entry], label: str) -> list[dict[str, Any]]:
-    """Configuration and status keys of a label, as one report for each interface."""
+def reader(store: Store, label: str) -> Callable[[Sequence[Entry]], list[dict[str, Any]]]:
+    """`join` for the entries of this store."""
+    from vppctl.cli.presence import absence
+
+    return partial(join, label=label, absent=lambda: absence(store, label))
+
+
+def join(entries: Sequence[Entry], label: str, absent: Callable[[], Absence] | None = None) -> list[dict[str, Any]]:
+    """Configuration and status keys of a label, as one report for each interface.
+
+    `absent` says why there is no heartbeat; it is asked when that matters.
+    """
+    from vppctl.cli.presence import no_heartbeat
+    from vppctl.cli.reports import as_of, configuration, read, unreported
     from vppctl.model.keys import Kind, agent_key, config_prefix, status_prefix
 
-    alive = any(entry.key == agent_key(label) for entry in entries)
+    by_prefix: dict[tuple[Kind, str], dict[str, Entry]] = {}
+    for kind in Kind:
+        for prefix in (config_prefix(label, kind), status_prefix(label, kind)):
+            by_prefix[kind, prefix] = {e.key[len(prefix) :]: e for e in entries if e.key.startswith(prefix)}
+    silence: dict[str, Any] = {}
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for kind in Kind:
-        config, status = config_prefix(label, kind), status_prefix(label, kind)
-        for entry in entries:
-            if entry.key.startswith(config):
-                name = entry.key[len(config) :]
-                found.setdefault(
-                    (name, kind), {"name": name, "kind": str(kind), **unreported(alive=alive, label=label)}
-                )
-            elif entry.key.startswith(status):
-                name = entry.key[len(status) :]
-                found[name, kind] = {**_report(entry), "name": name, "kind": str(kind)}
+        configured, reported = by_prefix[kind, config_prefix(label, kind)], by_prefix[kind, status_prefix(label, kind)]
+        for name in configured.keys() | reported.keys():
+            entry, status = configured.get(name), reported.get(name)
+            if status:
+                report = as_of(read(status.value), entry.mod_revision if entry else 0)
+            elif entry:
+                if not silence:
+                    alive = any(e.key == agent_key(label) for e in entries)
+                    silence = unreported(None if alive else absent() if absent else no_heartbeat(label, "the store"))
+                report = {**silence, **configuration(kind, name, entry.value)}
+            found[name, kind] = {**report, "name": name, "kind": str(kind)}
     reports = [found[name] for name in sorted(found)]
     attached = [report for report in reports if report["kind"] == Kind.VPP]
     if attached:
@@ -104,20 +122,6 @@ def join(entries: Sequence[Entry], label: str) -> list[dict[str, Any]]:
         for report in attached:
             report["chain"] = chain(report, ties)
     return reports
-
-
-def unreported(*, alive: bool, label: str) -> dict[str, Any]:
-    """What stands for a report that is not there."""
-    if alive:
-        return {"state": "UNKNOWN", "reason": "NotReported", "message": "the agent has not reported it"}
-    return {"state": "UNKNOWN", "reason": "AgentNotRunning", "message": f"no agent of label {label} is running"}
-
-
-def _report(entry: Entry) -> dict[str, Any]:
-    from vppctl.cli.reports import read
-
-    unread = {"state": "UNKNOWN", "reason": "NotReported", "message": "the report cannot be read"}
-    return read(entry.value) or unread
 
 
 def _choose(reports: Sequence[dict[str, Any]], *, names: Sequence[str], problems: bool) -> list[dict[str, Any]]:
@@ -133,6 +137,7 @@ def _follow(store: Store, settings: Settings, shown: ByKey, choose: Choose, show
     from vppctl.store.follow import follow
 
     view: dict[str, Entry] = {}
+    read_all = reader(store, settings.label)
 
     def deliver(batch: Batch) -> None:
         nonlocal shown
@@ -141,7 +146,7 @@ def _follow(store: Store, settings: Settings, shown: ByKey, choose: Choose, show
                 view.pop(entry.key, None)
             else:
                 view[entry.key] = entry
-        now = by_key(choose(join(list(view.values()), settings.label)))
+        now = by_key(choose(read_all(list(view.values()))))
         for key, report in now.items():
             if _visible(shown.get(key)) != _visible(report):
                 show(report)

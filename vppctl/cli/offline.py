@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vppctl.cli.completion import complete_files
 from vppctl.cli.options import allow_dir_option
 from vppctl.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from vppctl.cli.documents import Item
 
 
 @click.command("validate")
@@ -18,24 +21,27 @@ from vppctl.errors import InvalidInputError
 def validate_command(options: dict[str, Any], files: tuple[str, ...], *, allowed_dirs: tuple[str, ...]) -> None:
     """Check files without a store.
 
-    Prints every error of every file, and exits with 4 when there is one.
+    Prints every error of every file, and of all files together, and exits with 4 when there is one.
 
     \b
     Example:
       vppctl validate json/veth1.json json/veth2.json
     """
-    from vppctl.cli.documents import load
+    from vppctl.cli.documents import doubles, load, shared_macs
     from vppctl.cli.settings import Settings
 
     label = Settings(options).label
     errors: list[str] = []
+    items: list[Item] = []
     for file in files:
         try:
-            count = len(load([file], label, allowed_dirs=allowed_dirs))
+            found = load([file], label, allowed_dirs=allowed_dirs)
         except InvalidInputError as error:
             errors += error.lines
         else:
-            click.echo(f"{file}: ok" if count == 1 else f"{file}: ok, {count} interfaces")
+            items += found
+            click.echo(f"{file}: ok" if len(found) == 1 else f"{file}: ok, {len(found)} interfaces")
+    errors += doubles(items) + shared_macs(items)
     if errors:
         raise InvalidInputError(errors)
 

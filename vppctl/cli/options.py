@@ -33,6 +33,19 @@ class GivenFolder(Given):
         return posixpath.normpath(path)
 
 
+class GivenEngine(Given):
+    """The URL of a container engine."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it is. Raises UsageError."""
+        from vppctl import engine
+
+        host = super().convert(value, param, ctx)
+        if "://" not in host or engine.problem(host):
+            raise UsageError(f"--docker-host {host!r} is no URL; write one such as {engine.DEFAULT_HOST}")
+        return host
+
+
 GIVEN = Given()
 
 wait_option = click.option("--wait", is_flag=True, help="Wait until the agent has done it and read it back.")
@@ -47,7 +60,10 @@ allow_dir_option = click.option(
     help="One more folder for namespace files; as the agent's.",
 )
 docker_host_option = click.option(
-    "--docker-host", metavar="URL", type=GIVEN, help="The Docker engine for microservices.  [env: DOCKER_HOST]"
+    "--docker-host",
+    metavar="URL",
+    type=GivenEngine(),
+    help="The Docker engine for microservices.  [env: DOCKER_HOST, DOCKER_CONTEXT]",
 )
 vpp_socket_option = click.option(
     "--vpp-socket",

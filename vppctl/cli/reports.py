@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vppctl.cli.presence import Absence
+    from vppctl.model.keys import Kind
 
 Shape = Callable[[Any], Any]
 
@@ -17,6 +21,42 @@ def read(value: bytes | None) -> dict[str, Any] | None:
     except InvalidDocument:
         return None
     return _members(_REPORT, found) if isinstance(found, dict) else None
+
+
+def as_of(report: dict[str, Any] | None, revision: int) -> dict[str, Any]:
+    """A report as it is to be shown while `revision` is stored (0: nothing is); one about another is no state of it."""
+    if report is None:
+        return {"state": "UNKNOWN", "reason": "NotReported", "message": "the report cannot be read"}
+    reported = report.get("config_revision", revision)
+    if reported == revision:
+        return report
+    now = f"revision {revision} is stored" if revision else "nothing is stored any more"
+    text = f"the agent has reported {report.get('state', 'no state')} of revision {reported:.0f}; {now}"
+    return {**report, "state": "UNKNOWN", "reason": "NotReported", "message": text}
+
+
+def unreported(absence: Absence | None) -> dict[str, Any]:
+    """What stands for a report that is not there, while the agent has a heartbeat or without one."""
+    reason, message = absence or ("NotReported", "the agent has not reported it")
+    return {"state": "UNKNOWN", "reason": reason, "message": message}
+
+
+def configuration(kind: Kind, name: str, value: bytes | None) -> dict[str, Any]:
+    """What a report has from the document, for one that has no report yet; nothing when the document is invalid."""
+    from vppctl.model.document import decode_bytes
+    from vppctl.model.interface import Interface
+
+    # Where an agent may find namespace files is the agent's to say: here all is shown.
+    found = decode_bytes(value or b"", kind=kind, name=name, tolerant=True, allowed_dirs=("/",)).interface
+    if found is None:
+        return {}
+    common = {"phys_address": found.phys_address, "mtu": found.mtu, "ip_addresses": list(found.ip_addresses)}
+    if isinstance(found, Interface):
+        place = {"host_if_name": found.kernel_name, "namespace": str(found.namespace), "peer": found.peer}
+        return {**place, **common}
+    peer = found.memif.socket_filename if found.memif else found.host_if_name
+    place = {"type": found.type.name, "host_if_name": found.host_if_name, "namespace": "vpp", "peer": peer}
+    return {**place, **common}
 
 
 def _members(shapes: dict[str, Shape], value: Any) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vppctl.cli.etcdctl import refuse, wants_tls
 from vppctl.errors import InvalidInputError, UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Settings:
         self._environment = os.environ if environment is None else environment
         self._file: dict[str, Any] = {}
         self._warned = False
+        self._asked: str | None = None
         if path := self._value("config")[1]:
             self._file = read_config(path)
 
@@ -74,28 +77,30 @@ class Settings:
 
         store_rank, url = self._value("store")
         endpoint_rank, endpoints = self._value("endpoints")
-        settings = parse_store_url(url or DEFAULT_URL)
+        given = str(url or DEFAULT_URL)
+        settings = parse_store_url(given)
         timeout = duration(self._value("command_timeout")[1] or DEFAULT_TIMEOUT, "--command-timeout")
         settings = replace(settings, timeout=timeout)
         if settings.path and store_rank >= endpoint_rank:
             return settings
-        secure = settings.secure
         if endpoints and endpoint_rank >= store_rank:
-            parts = endpoints if isinstance(endpoints, list) else str(endpoints).split(",")
-            secure = any(str(part).strip().startswith("https://") for part in parts)
-            bare = ",".join(re.sub("^https?://", "", str(part).strip()) for part in parts)
-            settings = replace(settings, path="", endpoints=parse_endpoints(bare))
+            given = ",".join(map(str, endpoints)) if isinstance(endpoints, list) else str(endpoints)
+            settings = replace(settings, path="", endpoints=parse_endpoints(given))
         found = {name: self._value(name) for name in ("cacert", "cert", "key")}
         files = {name: str(value or "") for name, (_, value) in found.items()}
         if bool(files["cert"]) != bool(files["key"]):
             raise UsageError("--cert and --key go together; give both or none")
         # What the file says of TLS is about its own certificates; one that was given over it means TLS.
         least = _RANKS.index("ligato") if self._file.get("insecure-transport") else _RANKS.index("file")
-        secure = secure or any(rank >= least for rank, _ in found.values())
-        user, _, in_user = str(self._value("user")[1] or "").partition(":")
-        password = self._password(in_user)
-        settings = replace(settings, cacert=files["cacert"], cert=files["cert"], key=files["key"])
-        return replace(settings, secure=secure, user=user, password=password)
+        secure = bool(re.search("(https|etcds|unixs)://", given)) or any(rank >= least for rank, _ in found.values())
+        if wants_tls(self._environment) and ("://" not in given or not (url or endpoints)):
+            secure = True
+        user, password = self._user()
+        chosen = max(store_rank, endpoint_rank) > _RANKS.index("ETCDCTL_")
+        refuse(self._environment, secure=secure, chosen=chosen, user=bool(user))
+        settings = replace(settings, cacert=files["cacert"], cert=files["cert"], key=files["key"], secure=secure)
+        path = str(self._options.get("password_file") or "")
+        return replace(settings, user=user, password=password, password_file=path if user else "")
 
     def open_store(self) -> Store:
         """The store itself. Raises StoreError."""
@@ -125,14 +130,25 @@ class Settings:
             text = "warning: everybody on this host can read a password of the command line"
             click.echo(f"{text}; use --password-file or ETCDCTL_PASSWORD", err=True)
 
-    def _password(self, in_user: str) -> str:
+    def _user(self) -> tuple[str, str]:
+        """Name and password. Raises UsageError and InvalidInputError."""
+        given = self._value("user")[1]
+        name, colon, in_user = str(given or "").partition(":")
+        if given and not name:
+            raise UsageError(f"--user {given!r} has no name; write NAME, or NAME:PASSWORD")
+        password = self._password(in_user, missing=bool(name and not colon))
+        return name, self._ask(name) if password is None else password
+
+    def _password(self, in_user: str, *, missing: bool) -> str | None:
         """From the source of the highest rank; of equal ones the file, then its own option, then behind the user.
 
-        Raises InvalidInputError.
+        None when it is `missing` behind the user, and there is no other. Raises InvalidInputError.
         """
         path = self._options.get("password_file")
         if not path:
             rank, given = self._value("password")
+            if rank < 0 and missing:
+                return None
             return in_user if in_user and self._value("user")[0] > rank else str(given or "")
         try:
             with open(path, encoding="utf-8") as file:
@@ -140,6 +156,17 @@ class Settings:
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "is no UTF-8"
             raise InvalidInputError([f"{path}: cannot be read: {why}; see --password-file"]) from None
+
+    def _ask(self, name: str) -> str:
+        """For the password, on a terminal, as etcdctl does; elsewhere there is none, and etcd may not ask for it."""
+        # A key press that completes a word is no time for questions.
+        if not sys.stdin.isatty() or any(variable.endswith("_COMPLETE") for variable in self._environment):
+            return ""
+        if self._asked is None:
+            import click
+
+            self._asked = str(click.prompt(f"Password of {name}", hide_input=True, err=True))
+        return self._asked
 
     def _value(self, name: str) -> tuple[int, Any]:
         """A value and the rank of its source: greater wins over smaller; -1 when nobody gave one."""
@@ -172,6 +199,8 @@ def is_loopback(endpoint: str) -> bool:
     import ipaddress
 
     host = endpoint.rpartition(":")[0].strip("[]")
+    if endpoint.startswith("unix:/"):
+        return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

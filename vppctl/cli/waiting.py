@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from vppctl.cli.presence import absence
 from vppctl.errors import StoreError, TimedOutError
 from vppctl.model.keys import ROOT, ConfigKey, agent_key, status_key
-from vppctl.reconcile.mirror import Changed, Entry
+from vppctl.reconcile.mirror import BACKOFF_FIRST, BACKOFF_LAST, Changed, Entry, Message
 
 if TYPE_CHECKING:
     from vppctl.cli.entries import Wanted
@@ -43,14 +44,18 @@ def wait_absent(store: Store, wanted: Sequence[Wanted], seconds: float) -> None:
     _wait(store, wanted, seconds, problem)
     for agent in {key.label for keys in wanted for key in keys}:
         if store.get(agent_key(agent)) is None:
-            click.echo(f"no agent of label {agent} is running; what it made may still be there", err=True)
+            click.echo(f"{absence(store, agent).message}; what it created may still be there", err=True)
 
 
 def _pending(view: View, key: ConfigKey) -> str:
     """Why a configured interface is not applied yet; nothing when it is."""
     status = _status(view, key)
-    if status is None or status.get("config_revision", 0) < view[str(key)].mod_revision:
+    if status is None:
         return "is not reported by the agent yet"
+    stored = view[str(key)].mod_revision
+    # Also one that is greater: the store may have been restored from a backup, and the agent not have heard of it.
+    if (revision := status.get("config_revision", 0)) != stored:
+        return f"is not reported by the agent yet: it has reported revision {revision:.0f}; revision {stored} is stored"
     if status.get("state") == "APPLIED":
         return ""
     from vppctl.cli.render import clean
@@ -78,42 +83,64 @@ def _wait(store: Store, wanted: Sequence[Wanted], seconds: float, problem: Calla
     labels = {key.label for keys in wanted for key in keys}
     prefix = f"{ROOT}{next(iter(labels))}/" if len(labels) == 1 else ROOT
     view: View = {}
+    trouble: list[str] = []
     gc.enable()
     with progress("waiting for the agent", len(wanted)) as shown:
-        while True:
-            for view in _views(store, prefix, deadline):
-                if not any(problem(view, keys) for keys in wanted):
-                    return
-                shown.tell(done)
-            if time.monotonic() >= deadline:
-                break
+        for view in _views(store, prefix, deadline, trouble):
+            if not any(problem(view, keys) for keys in wanted):
+                return
+            shown.tell(done)
     lines = [f"{keys[0].name}: {text}" for keys in wanted if (text := problem(view, keys))]
-    away = {label for label in labels if agent_key(label) not in view}
-    lines += [f"no agent of label {label} is running" for label in away]
+    if trouble:
+        # What is known of agents is older than that.
+        lines += trouble
+    else:
+        lines += [absence(store, label).message for label in sorted(labels) if agent_key(label) not in view]
     raise TimedOutError("\n".join([f"timed out after {seconds:g} s", *lines]))
 
 
-def _views(store: Store, prefix: str, deadline: float) -> Any:
-    """The keys below the prefix, again after each change, until the deadline or a break."""
-    listed = store.list(prefix)
-    view = {entry.key: entry for entry in listed.entries}
-    yield view
-    watch = store.watch(prefix, listed.revision + 1)
+def _views(store: Store, prefix: str, deadline: float, trouble: list[str]) -> Iterator[View]:
+    """The keys below the prefix, again after each change, until the deadline.
+
+    Raises StoreError when the store is away at the beginning. Later its breaks are waited for, with a backoff that only
+    a change ends; `trouble` has the last one for as long as it lasts.
+    """
+    listed = None
+    failures = 0
+    while True:
+        try:
+            listed = store.list(prefix)
+            view = {entry.key: entry for entry in listed.entries}
+            trouble.clear()
+            yield view
+            for message in _messages(store, prefix, listed.revision + 1, deadline):
+                if not isinstance(message, Changed):
+                    break
+                failures = 0
+                for entry in message.entries:
+                    if entry.value is None:
+                        view.pop(entry.key, None)
+                    else:
+                        view[entry.key] = entry
+                yield view
+            failures += 1
+        except StoreError as error:
+            if listed is None:
+                raise
+            failures += 1
+            trouble[:] = [str(error)]
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(left, BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(failures - 1, 16)))
+
+
+def _messages(store: Store, prefix: str, revision: int, deadline: float) -> Iterator[Message]:
+    """What a watch brings, until the deadline. Raises StoreError."""
+    watch = store.watch(prefix, revision)
     try:
         while (left := deadline - time.monotonic()) > 0:
-            message = watch.next(left)
-            if not isinstance(message, Changed):
-                if message is not None:
-                    return
-                continue
-            for entry in message.entries:
-                if entry.value is None:
-                    view.pop(entry.key, None)
-                else:
-                    view[entry.key] = entry
-            yield view
-    except StoreError:
-        # A store that restarts meanwhile is listed again; one that stays away fails the list.
-        return
+            if (message := watch.next(left)) is not None:
+                yield message
     finally:
         watch.close()

@@ -34,7 +34,7 @@ def open_beneath(folder: str, path: str, description: str) -> Netns | Unavailabl
         pass_on_shortage(error)
         why = f"cannot be opened: {os.strerror(error.errno or 0)}"
         if error.errno in (errno.ELOOP, errno.EXDEV):
-            why = "is reached by a symbolic link; name the file itself"
+            why = "is reached by a symbolic link"
         return Unavailable(Reason.NAMESPACE_FORBIDDEN, f"{shown} {why}")
     try:
         return _judge(fd, shown, description)
@@ -73,6 +73,28 @@ def walk(anchor: int, path: str) -> int:
             os.close(fd)
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     return fd
+
+
+def where_it_leads(folder: str, path: str) -> str:
+    """What the first symbolic link on the way to `path` stands for, with what follows it; empty when there is none."""
+    parts = PurePosixPath(path).parts
+    try:
+        fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for number, part in enumerate(parts):
+            try:
+                following = os.open(part, _LOOK, dir_fd=fd)
+            finally:
+                os.close(fd)
+            fd = following
+            if stat.S_ISLNK(os.fstat(fd).st_mode):
+                # The link that is open, whatever has that name by now (readlinkat(2), since Linux 2.6.39).
+                target = os.readlink("", dir_fd=fd)
+                os.close(fd)
+                return os.path.normpath(os.path.join(folder, *parts[:number], target, *parts[number + 1 :]))
+        os.close(fd)
+    except OSError as error:
+        pass_on_shortage(error)
+    return ""
 
 
 def _judge(fd: int, shown: str, description: str) -> Netns | Unavailable:

@@ -6,17 +6,15 @@ does not show is asked for by name or index before it counts as absent.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import functools
-import ipaddress
 import os
-import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from vppctl.linux import wire
+from vppctl.linux.addresses import Address, all_addresses
 from vppctl.linux.counters import statistics
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
@@ -25,7 +23,7 @@ from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import Link, NetnsId, ObservedState
 
 MANY = 128
-"""More links or addresses than this are read by a dump, which costs a third of as many questions."""
+"""More links than this are read by a dump, which costs a third of as many questions."""
 _VETH = wire.text(wire.IFLA_INFO_KIND, "veth")
 _WANTED = frozenset(
     {
@@ -39,20 +37,13 @@ _WANTED = frozenset(
         wire.IFLA_STATS64,
         wire.IFLA_GROUP,
         wire.IFLA_LINK_NETNSID,
+        wire.IFLA_PROP_LIST,
     }
 )
+_ALTNAME = frozenset({wire.IFLA_ALT_IFNAME})
 _DEAD = (errno.EINVAL, errno.ENODEV, errno.ENONET)
 """What the kernel says of a namespace's id when the namespace is no more."""
 _UP = bytes((wire.IF_OPER_UP,))
-_KERNEL_LL = bytes((wire.IFAPROT_KERNEL_LL,))
-
-
-class _Address(NamedTuple):
-    """`address/prefix`, whether duplicate address detection is not done, and whether it may be the kernel's own."""
-
-    text: str
-    tentative: bool
-    implied: bool
 
 
 class Raw(NamedTuple):
@@ -127,9 +118,11 @@ def _read(
     rtnl: Rtnl, peers: Peers, netns: NetnsId, names: Mapping[str, Collection[str]], nsid: int | None = None
 ) -> list[Link]:
     raw = _named(rtnl, netns, names, nsid) if len(names) > MANY else []
-    shown = {link.name for link in raw}
-    raw += [read_link(netns, body) for body in each_link(rtnl, [name for name in names if name not in shown], nsid)]
-    addresses = _all_addresses(rtnl, raw, names, nsid)
+    shown, indexes = {link.name for link in raw}, {link.index for link in raw}
+    # By an alternative name, one that the dump has shown comes again.
+    more = [read_link(netns, body) for body in each_link(rtnl, [name for name in names if name not in shown], nsid)]
+    raw += [link for link in more if link.index not in indexes]
+    addresses = all_addresses(rtnl, raw, names, nsid)
     known = peers.of(netns, raw, nsid)
     return [complete(r, addresses.get(r.index, ()), known) for r in raw]
 
@@ -157,40 +150,6 @@ def each_link(rtnl: Rtnl, which: Collection[str | int], nsid: int | None) -> lis
     return list(found.values())
 
 
-def _all_addresses(
-    rtnl: Rtnl, raw: Sequence[Raw], expected: Mapping[str, Collection[str]], nsid: int | None
-) -> dict[int, list[_Address]]:
-    """The addresses of these links: of many by one dump, which proves what it shows and not what it does not show."""
-    found: dict[int, list[_Address]] = {}
-    left: Iterable[Raw] = raw
-    if len(raw) > MANY:
-        # While duplicate address detection ends everywhere, the dump may be interrupted by each.
-        with contextlib.suppress(DumpInterruptedError):
-            _addresses(rtnl.dump(wire.dump_addresses(nsid=nsid)), found)
-            left = [link for link in raw if _lacks(found.get(link.index, ()), expected.get(link.name, ()))]
-    for link in left:
-        found.pop(link.index, None)
-        _addresses(_addresses_of(rtnl, link.index, nsid), found)
-    return found
-
-
-def _lacks(addresses: Iterable[_Address], expected: Collection[str]) -> bool:
-    return bool(expected) and not {address.text for address in addresses}.issuperset(expected)
-
-
-def _addresses_of(rtnl: Rtnl, index: int, nsid: int | None) -> list[tuple[int, bytes]]:
-    try:
-        return rtnl.dump(wire.dump_addresses(index, nsid))
-    except DumpInterruptedError as error:
-        # Before Linux 6.10 even the end of a dump can tell of a change; an event follows, and another look.
-        return list(dict.fromkeys(error.bodies))
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise
-        # The link has gone since it was read.
-        return []
-
-
 def _with_checksums(links: list[Link], space: Netns, own: NetnsId) -> list[Link]:
     """VPP runs in the agent's own namespace: elsewhere, with the peer elsewhere too, it makes no difference."""
     names = [link.name for link in links if link.kind == "veth" and own in (link.netns, link.peer_netns)]
@@ -208,7 +167,7 @@ def read_link(netns: NetnsId, body: bytes) -> Raw:
     return Raw(netns, index, flags, wire.string(name), wire.string(alias) if alias else "", attributes)
 
 
-def complete(raw: Raw, addresses: Iterable[_Address], peers: Mapping[int, NetnsId]) -> Link:
+def complete(raw: Raw, addresses: Iterable[Address], peers: Mapping[int, NetnsId]) -> Link:
     """The link with its addresses, and with its peer's namespace by the ids that `peers` explains."""
     attributes = raw.attributes
     info = attributes.get(wire.IFLA_LINKINFO, b"")
@@ -217,8 +176,9 @@ def complete(raw: Raw, addresses: Iterable[_Address], peers: Mapping[int, NetnsI
     peer_netns = raw.netns if peer_index else None
     if wire.IFLA_LINK_NETNSID in attributes:
         peer_netns = peers.get(wire.INT.unpack(attributes[wire.IFLA_LINK_NETNSID])[0])
-    counters = attributes.get(wire.IFLA_STATS64)
-    found = sorted(addresses)
+    counters, properties = attributes.get(wire.IFLA_STATS64), attributes.get(wire.IFLA_PROP_LIST)
+    name = attributes.get(wire.IFLA_IFNAME, b"")
+    found = sorted([address.on(name) for address in addresses])
     return Link(
         netns=raw.netns,
         index=raw.index,
@@ -230,48 +190,27 @@ def complete(raw: Raw, addresses: Iterable[_Address], peers: Mapping[int, NetnsI
         running=attributes.get(wire.IFLA_OPERSTATE) == _UP,
         addresses=tuple([address.text for address in found]),
         tentative=tuple([address.text for address in found if address.tentative]),
+        duplicates=tuple([address.text for address in found if address.duplicate]),
         implied=tuple([address.text for address in found if address.implied]),
         group=raw.number(wire.IFLA_GROUP),
         alias=raw.alias,
         peer_index=peer_index,
         peer_netns=peer_netns,
         statistics=statistics(counters) if counters else None,
+        arp=not raw.flags & wire.IFF_NOARP,
+        multicast=bool(raw.flags & wire.IFF_MULTICAST),
+        altnames=_altnames(properties) if properties else (),
     )
 
 
-def _addresses(bodies: Iterable[tuple[int, bytes]], found: dict[int, list[_Address]]) -> None:
-    """Collect addresses by interface index, without what the kernel adds by itself."""
-    for _, body in bodies:
-        family, prefix, flags, scope, index = wire.IFADDR.unpack_from(body)
-        attributes = wire.attributes(body, wire.IFADDR.size)
-        packed = attributes.get(wire.IFA_LOCAL) or attributes.get(wire.IFA_ADDRESS)
-        if wire.IFA_FLAGS in attributes:
-            flags = wire.UINT.unpack(attributes[wire.IFA_FLAGS])[0]
-        # Addresses from router advertisements expire; the link-local one is the kernel's own (IFAPROT_KERNEL_LL).
-        own = attributes.get(wire.IFA_PROTO) == _KERNEL_LL
-        if packed is None or own or not flags & wire.IFA_F_PERMANENT:
-            continue
-        host = socket.inet_ntop(family, packed)
-        if family == socket.AF_INET6 and "." in host:
-            host = str(ipaddress.IPv6Address(packed))
-        tentative = bool(flags & (wire.IFA_F_TENTATIVE | wire.IFA_F_DADFAILED))
-        link_local = family == socket.AF_INET6 and (prefix, scope) == (64, wire.RT_SCOPE_LINK)
-        implied = link_local and wire.IFA_PROTO not in attributes and not _tells_origin()
-        found.setdefault(index, []).append(_Address(f"{host}/{prefix}", tentative, implied))
-
-
-@functools.cache
-def _tells_origin() -> bool:
-    """Whether the kernel reports which addresses it has made itself (IFA_PROTO, Linux 5.18).
-
-    One that knows the attribute refuses an empty one before it looks for the link, which does not exist.
-    """
-    request = wire.message(
-        wire.RTM_NEWADDR,
-        0,
-        wire.IFADDR.pack(socket.AF_INET6, 128, 0, 0, 0)
-        + wire.attribute(wire.IFA_LOCAL, bytes(16))
-        + wire.attribute(wire.IFA_PROTO, b""),
-    )
-    with Rtnl() as rtnl:
-        return rtnl.ask([request])[0].errno == errno.ERANGE
+def _altnames(properties: bytes) -> tuple[str, ...]:
+    """The strings of an IFLA_PROP_LIST: rtattrs of one type, of which `wire.attributes` keeps the last."""
+    found: list[str] = []
+    at = 0
+    while at + 4 <= len(properties):
+        length = int.from_bytes(properties[at : at + 2], sys.byteorder)
+        if length < 4:
+            break
+        found += map(wire.string, wire.attributes(properties[at : at + length], 0, _ALTNAME).values())
+        at += (length + 3) & ~3
+    return tuple(found)

@@ -1,45 +1,55 @@
-"""Processes and their network namespaces. PIDs are used again; a pidfd stays what it is."""
+"""Processes and their network namespaces. PIDs are used again; an open folder of /proc stays that of its process.
+
+Such a folder is bound to the process and not to the number (proc_pid_make_inode, fs/proc/base.c): what is opened below
+it belongs to that process, or fails when it has ended. Unlike a pidfd it needs no system call that a seccomp filter or
+an old kernel may refuse.
+"""
 
 from __future__ import annotations
 
 import os
-import select
+import time
 
 from vppctl.linux.namespaces import OPEN_FLAGS, Netns, is_netns, pass_on_shortage
-from vppctl.reconcile.state import Reason, Unavailable
+from vppctl.reconcile.state import NetnsId, Process, Reason, Unavailable
+
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_ENDED = ("Z", "X", "x")
+"""States of a process that has ended and that its parent has not waited for yet (proc(5), stat)."""
+_INITIAL = 0xEFFFFFFC
+"""The inode of the first PID namespace (PROC_PID_INIT_INO, linux/proc_fs.h)."""
 
 
 def of_process(pid: int, description: str, file: str = "ns/net", start: int | None = None) -> Netns | Unavailable:
     """The namespace of a process, which must have been started at `start` (see `start_of`) when that is given.
 
-    `file` is below /proc/PID. The pidfd is opened first; as long as that process lives its PID is not used again, so a
-    folder that was opened before a look that finds it alive is its own, and stays so. Raises OSError when descriptors
-    run out, which tells nothing about the process.
+    `file` is below /proc/PID. Raises OSError when descriptors run out, which tells nothing about the process.
     """
-    gone = Unavailable(Reason.PROCESS_NOT_RUNNING, f"no process has PID {pid}")
     try:
-        pidfd = os.pidfd_open(pid)
+        folder = os.open(f"/proc/{pid}", _FOLDER)
     except OSError as error:
         pass_on_shortage(error)
-        return gone
+        if not isinstance(error, FileNotFoundError | NotADirectoryError | ProcessLookupError):
+            return Unavailable(Reason.NAMESPACE_FORBIDDEN, f"/proc/{pid} cannot be opened: {error.strerror}")
+        return _gone(pid)
     try:
-        folder = os.open(f"/proc/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        os.close(pidfd)
-        pass_on_shortage(error)
-        return gone
-    try:
-        if not alive(pidfd) or start not in (None, _start(folder)):
-            return gone
+        if start is not None and start != _start(folder):
+            return _gone(pid)
         found = _open(folder, pid, file, description)
-        if alive(pidfd):
+        if _start(folder) is not None:
             return found
         if isinstance(found, Netns):
             found.close()
-        return gone
+        return _gone(pid)
     finally:
         os.close(folder)
-        os.close(pidfd)
+
+
+def _gone(pid: int) -> Unavailable:
+    text = f"no process has PID {pid}"
+    if os.stat("/proc/self/ns/pid").st_ino != _INITIAL:
+        text += "; the agent sees only the processes of its own PID namespace (in a container: --pid host)"
+    return Unavailable(Reason.PROCESS_NOT_RUNNING, text)
 
 
 def _open(folder: int, pid: int, file: str, description: str) -> Netns | Unavailable:
@@ -57,37 +67,58 @@ def _open(folder: int, pid: int, file: str, description: str) -> Netns | Unavail
 
 
 def start_of(pid: int) -> int | None:
-    """When a process was started, in clock ticks since boot (field 22 of proc(5)'s stat); None when there is none.
+    """When a process was started, in clock ticks since boot (field 22 of proc(5)'s stat); None when none is running.
 
     Raises OSError when descriptors run out.
     """
+    process = look_at(pid)
+    return process.start if process else None
+
+
+def look_at(pid: int) -> Process | None:
+    """A process; None when none of this PID is running. Raises OSError when descriptors run out."""
     try:
-        folder = os.open(f"/proc/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(f"/proc/{pid}", _FOLDER)
     except OSError as error:
         pass_on_shortage(error)
         return None
     try:
-        return _start(folder)
+        start = _start(folder)
+        return None if start is None else Process(start, epoch(start), _read(folder, "cgroup"), _netns(folder))
     finally:
         os.close(folder)
 
 
-def _start(folder: int) -> int | None:
+def epoch(ticks: int) -> float:
+    """Clock ticks since boot in seconds of the epoch. A clock that was set since then gives another answer."""
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return boot + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _netns(folder: int) -> NetnsId | None:
     try:
-        fd = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+        info = os.stat("ns/net", dir_fd=folder)
+    except OSError:
+        return None
+    return NetnsId(info.st_dev, info.st_ino)
+
+
+def _start(folder: int) -> int | None:
+    # The name of the program, in parentheses, may hold anything; what follows it does not.
+    fields = _read(folder, "stat").rpartition(")")[2].split()
+    # Other threads may go on when the first has ended.
+    return None if not fields or (fields[0] in _ENDED and int(fields[17]) <= 1) else int(fields[19])
+
+
+def _read(folder: int, name: str) -> str:
+    """A file of a process; empty when that has ended, or when it may not be read."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         pass_on_shortage(error)
-        return None
-    with open(fd, "rb") as file:
+        return ""
+    with open(fd, "rb", buffering=0) as file:
         try:
-            # The name of the program, in parentheses, may hold anything; what follows it does not.
-            return int(file.read().rpartition(b")")[2].split()[19])
-        except (OSError, IndexError):
-            return None
-
-
-def alive(pidfd: int) -> bool:
-    """Whether the process has not ended; a zombie has (pidfd_open(2): readable on termination)."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return not poll.poll(0)
+            return file.readall().decode(errors="replace")
+        except OSError:
+            return ""

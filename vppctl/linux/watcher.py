@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from vppctl.linux.processes import alive
+from vppctl.linux.processes import start_of
 from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.model.rules import PROC_FILE
 
 AWAITED_MS = 100
-"""How often to look for a process that is not there yet: nothing announces it."""
+"""How often to look for a process that is not there yet, or that has no pidfd: nothing announces it."""
 STOP_MS = 500
 """How long a stop may go unnoticed."""
 
@@ -91,25 +91,36 @@ class NamespaceWatcher:
         pids = self._followed = self._pids
         for pid in self._pidfds.keys() - pids:
             self._drop(poll, pid)
+        for pid in self._identities.keys() - pids:
+            del self._identities[pid]
         changed = False
         for pid in pids:
             if pid not in self._pidfds:
-                self._take_up(poll, pid)
+                identity = self._take_up(poll, pid)
             if pid in self._pidfds:
-                identity = _identity(pid)
-                changed = changed or identity != self._identities.get(pid)
-                self._identities[pid] = identity
+                identity = _link(pid)
+            changed = changed or identity != self._identities.get(pid, "")
+            self._identities[pid] = identity
         return changed
 
-    def _take_up(self, poll: select.poll, pid: int) -> None:
-        with contextlib.suppress(OSError):
+    def _take_up(self, poll: select.poll, pid: int) -> str:
+        """Be woken by the end of a process; where that is refused, what tells it from the next one of its PID."""
+        try:
             pidfd = os.pidfd_open(pid)
-            if not alive(pidfd):
-                # A zombie would wake us again and again.
-                os.close(pidfd)
-                return
-            self._pidfds[pid] = pidfd
-            poll.register(pidfd, select.POLLIN)
+        except ProcessLookupError:
+            return ""
+        except (OSError, AttributeError):
+            # Refused by a seccomp filter or an old kernel, or the id of a thread: it is looked at again and again.
+            return _started(pid)
+        once = select.poll()
+        once.register(pidfd, select.POLLIN)
+        if once.poll(0):
+            # It has ended: a zombie would wake us again and again.
+            os.close(pidfd)
+            return ""
+        self._pidfds[pid] = pidfd
+        poll.register(pidfd, select.POLLIN)
+        return ""
 
     def _drop(self, poll: select.poll, pid: int) -> None:
         pidfd = self._pidfds.pop(pid)
@@ -118,11 +129,21 @@ class NamespaceWatcher:
         os.close(pidfd)
 
 
-def _identity(pid: int) -> str:
+def _link(pid: int) -> str:
+    """The namespace of a process, as the kernel names it; empty when there is none."""
     try:
         return os.readlink(f"/proc/{pid}/ns/net")
     except OSError:
         return ""
+
+
+def _started(pid: int) -> str:
+    """The same with the start of the process."""
+    try:
+        start = start_of(pid)
+    except OSError:
+        return ""
+    return "" if start is None else f"{start} {_link(pid)}"
 
 
 def _pid(reference: NamespaceRef) -> int:

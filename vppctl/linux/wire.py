@@ -28,16 +28,20 @@ IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64 = 16, 18, 20, 23
 IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = 27, 28, 29
 IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID = 37, 46
+IFLA_PROP_LIST, IFLA_ALT_IFNAME = 52, 53
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_STATS_LINK_64 = 1
 VETH_INFO_PEER = 1
 EXT_MASK = 1 << 4
 """RTEXT_FILTER_MRP, which is about dumps of bridges: it adds nothing to other dumps, but it is a mask."""
 IF_OPER_UP = 6
-IFF_UP = 1
+IFF_UP, IFF_NOARP, IFF_MULTICAST = 0x01, 0x80, 0x1000
 
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO, IFA_TARGET_NETNSID = 1, 2, 8, 11, 10
-IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x08, 0x40, 0x80
+IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_CACHEINFO = 1, 2, 3, 4, 6
+IFA_FLAGS, IFA_RT_PRIORITY, IFA_TARGET_NETNSID, IFA_PROTO = 8, 9, 10, 11
+IFA_F_SECONDARY, IFA_F_NODAD, IFA_F_OPTIMISTIC, IFA_F_DADFAILED = 0x01, 0x02, 0x04, 0x08
+IFA_F_HOMEADDRESS, IFA_F_DEPRECATED, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x10, 0x20, 0x40, 0x80
+IFA_F_MANAGETEMPADDR, IFA_F_NOPREFIXROUTE, IFA_F_MCAUTOJOIN, IFA_F_STABLE_PRIVACY = 0x100, 0x200, 0x400, 0x800
 IFAPROT_KERNEL_LL = 3
 RT_SCOPE_LINK = 253
 
@@ -126,10 +130,16 @@ def set_link(
     mtu: int | None = None,
     group: int | None = None,
     alias: str | None = None,
+    arp: bool | None = None,
+    multicast: bool | None = None,
 ) -> bytes:
     """RTM_SETLINK of what is not None."""
-    change = 0 if up is None else IFF_UP
-    body = IFINFO.pack(0, 0, index, IFF_UP if up else 0, change)
+    flags = change = 0
+    for flag, on in ((IFF_UP, up), (IFF_NOARP, None if arp is None else not arp), (IFF_MULTICAST, multicast)):
+        if on is not None:
+            change |= flag
+            flags |= flag if on else 0
+    body = IFINFO.pack(0, 0, index, flags, change)
     if mac is not None:
         body += attribute(IFLA_ADDRESS, mac_bytes(mac))
     if mtu is not None:
@@ -159,13 +169,19 @@ def delete_group(group: int) -> bytes:
 
 
 def address(kind: int, index: int, value: str) -> bytes:
-    """RTM_NEWADDR or RTM_DELADDR of `address/prefix`; one that is there but would expire is made permanent."""
-    host, _, prefix = value.partition("/")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    packed = socket.inet_pton(family, host)
+    """RTM_NEWADDR or RTM_DELADDR of `address/prefix`; one that is there but would expire is made permanent.
+
+    To remove, also of what is observed: `address peer ADDRESS/prefix`, and with other attributes behind, which have no
+    part in it.
+    """
+    words = value.split()
+    at = words.index("peer") + 1 if "peer" in words else 0
+    far, _, prefix = words[at].partition("/")
+    family = socket.AF_INET6 if ":" in far else socket.AF_INET
+    local, remote = (socket.inet_pton(family, host) for host in (words[0].partition("/")[0], far))
     flags = NLM_F_CREATE | NLM_F_REPLACE if kind == RTM_NEWADDR else 0
     body = IFADDR.pack(family, int(prefix), 0, 0, index)
-    return message(kind, flags, body + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed))
+    return message(kind, flags, body + attribute(IFA_LOCAL, local) + attribute(IFA_ADDRESS, remote))
 
 
 def get_link(which: str | int, nsid: int | None = None) -> bytes:

@@ -122,9 +122,10 @@ def _linux(reader: Reader, fields: dict[str, Any], key_name: str | None, allowed
     common = _common(reader, fields, key_name)
     host_if_name = fields.get("host_if_name", "")
     if host_if_name:
-        rules.check_kernel_name(reader, "host_if_name", host_if_name)
+        rules.check_own_kernel_name(reader, "host_if_name", host_if_name)
     elif common["name"] and not any(p.path in ("name", "host_if_name") for p in reader.problems):
-        rules.check_kernel_name(reader, "name", common["name"], implied=True)
+        rules.check_own_kernel_name(reader, "name", common["name"], implied=True)
+    rules.check_mtu_for(reader, "mtu", common["mtu"], common["ip_addresses"])
     section = fields.get("namespace", {})
     reference = NamespaceRef(
         NamespaceType(section.get("type", 0)),
@@ -157,6 +158,8 @@ def _check_peer(reader: Reader, peer: str, name: str) -> None:
 def _vpp(reader: Reader, fields: dict[str, Any], key_name: str | None) -> VppInterface | None:
     seen = {problem.path for problem in reader.problems}
     common = _common(reader, fields, key_name)
+    if len(common["ip_addresses"]) > 1 or any(a.startswith("fe") for a in common["ip_addresses"]):
+        rules.check_addresses_in_vpp(reader, "ip_addresses", common["ip_addresses"])
     number = fields.get("type", 0)
     if number not in tuple(VppInterfaceType):
         if "type" not in seen:

@@ -16,12 +16,21 @@ MAX_KERNEL_NAME = 15
 """Octets of a name in the kernel (IFNAMSIZ - 1, linux/if.h)."""
 MIN_MTU, MAX_MTU = 68, 65535
 """Octets: ETH_MIN_MTU and ETH_MAX_MTU (linux/if_ether.h)."""
+MIN_MTU_IPV6 = 1280
+"""Octets: below it the kernel takes IPv6 off the link and no IPv6 address on it (IPV6_MIN_MTU, net/ipv6.h)."""
 MAX_PID = 2**22
 """PID_MAX_LIMIT (linux/threads.h)."""
 MAX_PATH = 4095
 """Octets of a path (PATH_MAX - 1, linux/limits.h)."""
 NAMESPACE_DIRS = ("/run/netns", "/var/run/netns", "/run/docker/netns")
 """Where namespace files may be, beside /proc; more by option."""
+
+RESERVED_NAMES = {
+    "all": "stands for all interfaces below /proc/sys/net/ipv4/conf",
+    "default": "stands for new interfaces below /proc/sys/net/ipv4/conf",
+}
+"""Names that no interface can have, and why: the kernel refuses them (devinet_sysctl_register, net/ipv4/devinet.c)."""
+LOOPBACK = "lo"
 
 MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 KERNEL_NAME = re.compile(r"[A-Za-z0-9_.@+=,-]{1,15}")
@@ -73,6 +82,17 @@ def check_kernel_name(reader: Reader, path: str, name: str, *, implied: bool = F
     elif name in (".", "..") or not KERNEL_NAME.fullmatch(name):
         text = f"is no interface name for the kernel; {mend} one of letters, digits, '-', '_' and '.'"
         reader.complain(path, f"{shown(name)} {text}")
+    elif why := RESERVED_NAMES.get(name):
+        reader.complain(path, f"{shown(name)} is no interface name: it {why}; {mend} another")
+
+
+def check_own_kernel_name(reader: Reader, path: str, name: str, *, implied: bool = False) -> None:
+    """A kernel name for a new interface: every namespace has its loopback interface already."""
+    if name == LOOPBACK:
+        mend = "set host_if_name to" if implied else "write"
+        reader.complain(path, f"'{name}' is the loopback interface of every namespace; {mend} another name")
+    else:
+        check_kernel_name(reader, path, name, implied=implied)
 
 
 def check_mac(reader: Reader, path: str, mac: str) -> None:
@@ -93,9 +113,17 @@ def check_mtu(reader: Reader, path: str, mtu: int) -> None:
         reader.complain(path, f"{mtu} is out of range; write {MIN_MTU} to {MAX_MTU}, or 0 for the default")
 
 
+def check_mtu_for(reader: Reader, path: str, mtu: int, addresses: Sequence[str]) -> None:
+    """The kernel has no IPv6 on a link with a smaller MTU than IPv6 needs (RFC 8200, section 5)."""
+    if MIN_MTU <= mtu < MIN_MTU_IPV6 and (first := next((a for a in addresses if ":" in a), "")):
+        text = f"is too small for IPv6 address '{first}'; write at least {MIN_MTU_IPV6}, or remove the address"
+        reader.complain(path, f"{mtu} {text}")
+
+
 def addresses(reader: Reader, path: str, values: Sequence[str]) -> tuple[str, ...]:
     """The addresses in canonical spelling; those with problems are left out."""
     found: dict[str, int] = {}
+    hosts: dict[str, int] = {}
     for number, value in enumerate(values):
         where = f"{path}[{number}]"
         problem, canonical = _address(value)
@@ -106,7 +134,38 @@ def addresses(reader: Reader, path: str, values: Sequence[str]) -> tuple[str, ..
             reader.complain(where, f"{shown(value)} is the same as {path}[{found[canonical]}]; remove one of them")
         else:
             found[canonical] = number
+            # Of IPv6 a link has a host's address once, with one prefix (ipv6_add_addr, net/ipv6/addrconf.c).
+            if ":" in canonical and (first := hosts.setdefault(canonical.partition("/")[0], number)) != number:
+                text = f"is the address of {path}[{first}] with another prefix length; remove one of them"
+                reader.complain(where, f"{shown(value)} {text}")
     return tuple(found)
+
+
+def check_addresses_in_vpp(reader: Reader, path: str, addresses: Sequence[str]) -> None:
+    """What VPP refuses on one interface (ip4_add_del_interface_address, vnet/ip/ip4_forward.c, and its IPv6 twin)."""
+    import ipaddress
+
+    found = [ipaddress.ip_interface(address) for address in addresses]
+    lengths = sorted({(one.version, one.network.prefixlen) for one in found})
+    exact: dict[tuple[int, int, int], int] = {}
+    longer: dict[tuple[int, int, int], int] = {}
+    for number, one in enumerate(found):
+        where = f"{path}[{number}]"
+        if one.version == 6 and one.is_link_local:
+            reader.complain(where, f"'{one}' is a link-local address, which VPP chooses itself; remove it")
+            continue
+        for length in (length for version, length in lengths if version == one.version):
+            if length > one.network.prefixlen:
+                break
+            # Two prefixes overlap when they agree in the bits of the shorter one.
+            head = (one.version, length, int(one) >> (one.max_prefixlen - length))
+            own = length == one.network.prefixlen
+            earlier = (longer if own else exact).get(head)
+            (exact if own else longer).setdefault(head, number)
+            if earlier is not None:
+                text = f"overlaps {path}[{earlier}], '{found[earlier]}'; give both one prefix length, or remove one"
+                reader.complain(where, f"'{one}' {text}")
+                break
 
 
 def _address(value: str) -> tuple[str, str]:
@@ -135,6 +194,8 @@ def _address(value: str) -> tuple[str, str]:
         return "is a multicast address; write one of a host", ""
     if not any(address.packed):
         return "is the unspecified address; write one of a host", ""
+    if bits == 128 and int(address) == 1:
+        return "is the loopback address, which belongs to 'lo' alone; write another one", ""
     return "", f"{address}/{int(prefix)}"
 
 

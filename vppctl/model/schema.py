@@ -22,14 +22,18 @@ _CONSTRAINTS: dict[str, dict[str, Any]] = {
     "phys_address": {"pattern": "^([0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5})?$"},
     "mtu": {"anyOf": [{"enum": [0, "0"]}, {"minimum": rules.MIN_MTU, "maximum": rules.MAX_MTU}]},
     "ip_addresses": {"maxItems": MAX_MEMBERS},
-    "host_if_name": {"maxLength": rules.MAX_KERNEL_NAME, "pattern": "^[A-Za-z0-9_.@+=,-]*$"},
+    "host_if_name": {
+        "maxLength": rules.MAX_KERNEL_NAME,
+        "pattern": "^[A-Za-z0-9_.@+=,-]*$",
+        "not": {"enum": [*rules.RESERVED_NAMES, rules.LOOPBACK]},
+    },
     "namespace.pid": {"maximum": rules.MAX_PID},
     "namespace.name": {"maxLength": rules.MAX_NAME, "pattern": "^[^/]*$"},
     "namespace.microservice": {"maxLength": rules.MAX_NAME},
     "namespace.filepath": {"maxLength": rules.MAX_PATH, "pattern": "^(/.*)?$"},
     "veth": {"type": "object"},
     "veth.peer_if_name": {"type": "string", "minLength": 1, "maxLength": rules.MAX_NAME, "pattern": "^[^/]+$"},
-    "afpacket.host_if_name": {"maxLength": rules.MAX_KERNEL_NAME},
+    "afpacket.host_if_name": {"maxLength": rules.MAX_KERNEL_NAME, "not": {"enum": [*rules.RESERVED_NAMES]}},
 }
 _ADDRESS = {"type": "string", "pattern": "^[0-9a-fA-F:.]+/[0-9]{1,3}$"}
 _REQUIRED = {Kind.LINUX: {"": ["name", "veth"], "veth": ["peer_if_name"]}, Kind.VPP: {"": ["name", "type"]}}

@@ -13,6 +13,12 @@ BACKOFF_LAST = 60.0
 """Seconds until a failed pair is tried again: doubled from the first to the last."""
 SLICE = 64
 """Pairs that are looked at again in one pass: what was put waits for them, and for no more."""
+LOOKS = 20.0
+"""Looks at one pair that events bring about at once ..."""
+LOOKS_REGAIN = 0.5
+"""... and the seconds after which there is one more: who changes something without end is looked at twice a second."""
+LOOKS_KEPT = 1000
+"""Pairs whose looks are counted, beyond which those are forgotten that have regained all of them."""
 AUDIT = 60.0
 """Seconds in which all pairs are looked at once, in case an event was missed ..."""
 AUDIT_RATE = 25.0
@@ -28,15 +34,32 @@ class Backlog:
     _again: dict[PairId, float] = field(default_factory=dict)
     """Those that have failed, and when they are tried again."""
     _failures: dict[PairId, int] = field(default_factory=dict)
+    _limits: dict[PairId, float] = field(default_factory=dict)
+    """Those that no event brings about a look at before this time."""
+    _looks: dict[PairId, tuple[float, float]] = field(default_factory=dict)
+    """How many looks events have brought about that are not regained yet, and when the last one was."""
 
     def add(self, pairs: Iterable[PairId]) -> None:
         """Look at these as soon as possible."""
         self._now.update(pairs)
 
-    def soon(self, pairs: Iterable[PairId], now: float, delay: float) -> None:
-        """Look at these within `delay` seconds, so that a burst of reasons makes one pass."""
-        when = now + delay
+    def again(self, pairs: Iterable[PairId]) -> None:
+        """Look at these as soon as their limits allow."""
         for pair in pairs:
+            if pair in self._limits:
+                self._later[pair] = self._limits[pair]
+            else:
+                self._now.add(pair)
+
+    def soon(self, pairs: Iterable[PairId], now: float, delay: float) -> None:
+        """Look at these within `delay` seconds, so that a burst of reasons makes one pass, or later as limits have it.
+
+        For events, which may come without end.
+        """
+        for pair in pairs:
+            when = max(now + delay, self._limits.get(pair, 0.0))
+            if pair in self._looks and (excess := self._level(pair, now) + 1.0 - LOOKS) > 0.0:
+                when = max(when, now + excess * LOOKS_REGAIN)
             self._later[pair] = min(self._later.get(pair, when), when)
 
     def due(self, now: float) -> set[PairId]:
@@ -46,8 +69,16 @@ class Backlog:
             ripe = list(islice((pair for pair, when in waiting.items() if when <= now), SLICE))
             for pair in ripe:
                 del waiting[pair]
+                if waiting is self._later:
+                    self._looks[pair] = (self._level(pair, now) + 1.0, now)
             pairs.update(ripe)
+        if len(self._looks) > LOOKS_KEPT:
+            self._looks = {pair: look for pair, look in self._looks.items() if self._level(pair, now) > 0.0}
         return pairs
+
+    def _level(self, pair: PairId, now: float) -> float:
+        level, at = self._looks.get(pair, (0.0, now))
+        return max(0.0, level - (now - at) / LOOKS_REGAIN)
 
     def looked_at(self, pairs: Iterable[PairId]) -> None:
         """These are being looked at now: the reasons to do so are answered."""
@@ -59,6 +90,18 @@ class Backlog:
         count = self._failures.get(pair, 0)
         self._failures[pair] = count + 1
         self._again[pair] = now + min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(count, 16))
+
+    def retry(self, pair: PairId, when: float, *, failed: bool = True) -> None:
+        """Try this one again at this time, and not by the pauses of `failed`; whether that is one more failure."""
+        self._failures[pair] = self._failures.get(pair, 0) + failed
+        self._again[pair] = when
+
+    def limit(self, pair: PairId, until: float) -> None:
+        """No event brings about a look at this one before that time; 0: there is no limit any more."""
+        if until:
+            self._limits[pair] = until
+        else:
+            self._limits.pop(pair, None)
 
     def succeeded(self, pair: PairId) -> None:
         """Nothing is wrong with this one any more."""

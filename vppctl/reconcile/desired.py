@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from vppctl.model.interface import Interface, NamespaceRef
-from vppctl.reconcile.marks import Marks, stable_mac
+from vppctl.reconcile.marks import Marks, is_stable_mac, stable_mac
 from vppctl.reconcile.state import Configured, Link, NetnsId, PairId, Reason, Resolution, Unavailable
 
 K = TypeVar("K")
@@ -25,6 +25,8 @@ class DesiredState:
     marks: Marks
     own: NetnsId | None = None
     """The agent's own namespace."""
+    host: str = ""
+    """What tells this host from others; the MACs that are chosen depend on it."""
     configured: dict[str, Configured] = field(default_factory=dict)
     served: set[str] = field(default_factory=set)
     """Kernel names in the agent's own namespace that AF_PACKET interfaces of VPP are attached to."""
@@ -37,7 +39,7 @@ class DesiredState:
     _names: dict[str, str] = field(default_factory=dict)
     _valid: dict[str, Interface] = field(default_factory=dict)
     _macs: dict[str, str] = field(default_factory=dict)
-    """The chosen addresses of those that configure none."""
+    """The addresses for new links of those that configure none."""
 
     def interface(self, name: str) -> Interface | None:
         """The valid configuration of this name, if there is one."""
@@ -46,6 +48,18 @@ class DesiredState:
     def is_invalid(self, name: str) -> bool:
         """Whether the name is configured by a document with errors."""
         return name in self.configured and name not in self._valid
+
+    def is_frozen(self, name: str) -> bool:
+        """Whether the kernel's part of this name stays as it is: its document, or its pair's two, have errors."""
+        interface = self._valid.get(name)
+        return self.shares_mac(interface) if interface else self.is_invalid(name)
+
+    def shares_mac(self, interface: Interface) -> bool:
+        """Whether the two ends of its pair would have one MAC address, so that neither takes the other for another."""
+        peer = self._valid.get(interface.peer)
+        if peer is None or peer.peer != interface.name or not (interface.phys_address or peer.phys_address):
+            return False
+        return self.mac(interface) == self.mac(peer)
 
     def pair_of(self, name: str) -> PairId:
         """The pair that this name belongs to; a name without a valid document is a pair with itself."""
@@ -66,13 +80,18 @@ class DesiredState:
             return self.name_of(link.alias)
         return min(self.claimants((link.netns, link.name)), default=link.name)
 
-    def mac(self, interface: Interface) -> str:
-        """The MAC that the link is to have: the configured one, or a stable one."""
+    def mac(self, interface: Interface, found: str = "") -> str:
+        """The MAC that the link is to have: the configured one, or a chosen one.
+
+        A link that has one which was chosen for it before keeps that: it is `found`, empty where there is no link.
+        """
         if interface.phys_address:
             return interface.phys_address
-        if interface.name not in self._macs:
-            self._macs[interface.name] = stable_mac(self.marks.label, interface.name)
-        return self._macs[interface.name]
+        name = interface.name
+        if name not in self._macs:
+            self._macs[name] = stable_mac(self.host, self.marks.label, name)
+        chosen = self._macs[name]
+        return found if found not in ("", chosen) and is_stable_mac(found, self.marks.label, name) else chosen
 
     def place(self, interface: Interface) -> Resolution:
         """Where the interface's namespace is at present."""

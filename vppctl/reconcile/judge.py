@@ -39,6 +39,8 @@ def judge(desired: DesiredState, pair: PairId) -> Ready | Awaiting | Blocked:
     if first is None or second is None or first.peer != second.name or second.peer != first.name:
         return Blocked({name: _alone(desired, name) for name in desired.members(pair)})
     members = (first.name, second.name)
+    if desired.shares_mac(first):
+        return Blocked({interface.name: _same_mac(desired, interface) for interface in (first, second)})
     places = (desired.place(first), desired.place(second))
     if not (isinstance(places[0], NetnsId) and isinstance(places[1], NetnsId)):
         blocked = [(i, p) for i, p in zip((first, second), places, strict=True) if isinstance(p, Unavailable)]
@@ -72,6 +74,14 @@ def _alone(desired: DesiredState, name: str) -> Condition:
         return condition(desired, name, State.PENDING, Reason.PEER_NOT_CONFIGURED, text)
     text = f"peer {peer!r} names {other.peer!r} as its peer, not {name!r}"
     return condition(desired, name, State.PENDING, Reason.PEER_MISMATCH, text)
+
+
+def _same_mac(desired: DesiredState, interface: Interface) -> Condition:
+    """An error of two documents together: what is in the kernel stays, as with one that has errors by itself."""
+    text = (
+        f"phys_address: {desired.mac(interface)} is that of peer {interface.peer!r} too; write another for one of them"
+    )
+    return condition(desired, interface.name, State.INVALID, Reason.INVALID_CONFIG, text)
 
 
 def _unavailable(desired: DesiredState, name: str, blocked: list[tuple[Interface, Unavailable]]) -> Condition:

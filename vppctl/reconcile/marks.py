@@ -17,6 +17,9 @@ ALIAS_LIMIT = 255
 GROUP_BASE = 0x76000000
 """Groups of ours are 0x76000000 to 0x76ffffff: far from the small numbers that people choose, below 2^31."""
 
+HOST_BITS, NAME_BITS = 18, 28
+"""How a chosen MAC is divided; the other two bits are fixed (local, unicast)."""
+
 
 class Marks:
     """The marks of one label."""
@@ -47,16 +50,35 @@ class Marks:
         return link.group == self.group
 
 
-def stable_mac(label: str, name: str) -> str:
-    """A locally administered unicast address (IEEE 802, bit 1 of the first octet) that stays the same for ever.
+def stable_mac(host: str, label: str, name: str) -> str:
+    """A locally administered unicast address (IEEE 802, bit 1 of the first octet) for a link without a configured one.
 
+    Its upper 18 free bits are the part of the host, the lower 28 a digest of that part, the label and the name: two
+    hosts with one label can be bridged, and whether an address was chosen for a name can be seen from the address.
     Set when none is configured, so that nobody else (udev's MACAddressPolicy) sets one later.
     """
-    return (b"\x02" + _digest(f"{label}/{name}", 5)).hex(":")
+    part = int.from_bytes(_digest(host, 4, b"vppctl mac"), "big") >> 32 - HOST_BITS
+    value = part << NAME_BITS | _name_bits(part, label, name)
+    return ((value >> 40 << 2 | 2) << 40 | value & (1 << 40) - 1).to_bytes(6, "big").hex(":")
 
 
-def _digest(text: str, size: int) -> bytes:
-    # Loads OpenSSL, which those who configure every address never need.
+def is_stable_mac(mac: str, label: str, name: str) -> bool:
+    """Whether `stable_mac` gives this address to this name on any host, or an earlier version did."""
+    number = int(mac.replace(":", "") or "0", 16)
+    value = number >> 42 << 40 | number & (1 << 40) - 1
+    if number >> 40 & 3 == 2 and value & (1 << NAME_BITS) - 1 == _name_bits(value >> NAME_BITS, label, name):
+        return True
+    # Before hosts had a part.
+    return mac == (b"\x02" + _digest(f"{label}/{name}", 5)).hex(":")
+
+
+def _name_bits(part: int, label: str, name: str) -> int:
+    digest = _digest(f"{label}/{name}", 4, part.to_bytes(4, "big"))
+    return int.from_bytes(digest, "big") >> 32 - NAME_BITS
+
+
+def _digest(text: str, size: int, key: bytes = b"") -> bytes:
+    # Loads OpenSSL, which a configuration of every address never needs.
     import hashlib
 
-    return hashlib.blake2s(text.encode(errors="surrogateescape"), digest_size=size).digest()
+    return hashlib.blake2s(text.encode(errors="surrogateescape"), digest_size=size, key=key).digest()

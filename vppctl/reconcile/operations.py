@@ -65,11 +65,13 @@ class SetLink(NamedTuple):
     mtu: int | None = None
     group: int | None = None
     alias: str | None = None
+    arp: bool | None = None
+    multicast: bool | None = None
 
     @property
     def changes(self) -> dict[str, Any]:
         """What changes, by the name that the attribute has here and on a link."""
-        values = {key: getattr(self, key) for key in ("up", "mac", "mtu", "group", "alias")}
+        values = {key: getattr(self, key) for key in ("up", "mac", "mtu", "group", "alias", "arp", "multicast")}
         return {key: value for key, value in values.items() if value is not None}
 
 
@@ -84,7 +86,7 @@ class AddAddress(NamedTuple):
 
 
 class DelAddress(NamedTuple):
-    """Remove `address/prefix` from a link. One that is gone already counts as removed."""
+    """Remove an address, as `Link.addresses` has it, from a link. One that is gone already counts as removed."""
 
     pair: PairId
     netns: NetnsId

@@ -16,17 +16,14 @@ from vppctl.model.interface import Interface
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.judge import Awaiting, Blocked, Ready, condition, judge
 from vppctl.reconcile.operations import (
-    AddAddress,
     CreateNamespace,
     CreateVeth,
-    DelAddress,
     DeleteLinks,
     Doomed,
     End,
-    SetChecksum,
-    SetLink,
     Setting,
 )
+from vppctl.reconcile.settling import again, clash, settings
 from vppctl.reconcile.state import Condition, Link, NetnsId, ObservedState, PairId, Reason, State
 
 DEFAULT_MTU = 1500
@@ -44,6 +41,10 @@ class Policy(NamedTuple):
     """At start keep what matches instead of re-creating it."""
     only: Collection[PairId] | None = None
     """The pairs that `start` is about; None: all of them."""
+    retried: frozenset[PairId] = frozenset()
+    """Pairs whose addresses that are duplicates are removed and added, for the other one may have gone."""
+    doubtful: frozenset[PairId] = frozenset()
+    """Pairs that had such addresses when they were looked at last: one whose detection goes on is not applied yet."""
 
 
 @dataclass(slots=True)
@@ -73,6 +74,7 @@ class _Planner:
         self.result = Plan()
         self.doomed: dict[tuple[NetnsId, int], Doomed] = {}
         self.by_index = {(link.netns, link.index): link for link in observed.links.values()}
+        self.macs: dict[str, str] = {}  # of links that are replaced, by interface name
         self.holders: dict[Place, str] = {}
         self.awaited: dict[str, list[PairId]] = {}
         self.verdicts = {pair: judge(desired, pair) for pair in scope}
@@ -130,17 +132,18 @@ class _Planner:
             pair = self.desired.pair_of(name)
             if (pair in self.scope or name not in self.desired.configured) and not self._frozen(link):
                 self._doom(link, pair)
+                self.macs.setdefault(name, link.mac)
 
     def _frozen(self, link: Link) -> bool:
-        """A link is frozen while the document of either of its ends is invalid (rule 10 of the contract)."""
+        """A link is frozen while the document of either of its ends has errors (rule 10 of the contract)."""
         name = self.desired.owner(link)
-        if self.desired.is_invalid(name):
+        if self.desired.is_frozen(name):
             return True
         peer = self.by_index.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
         if peer is not None and self.marks.owns(peer):
-            return self.desired.is_invalid(self.desired.owner(peer))
+            return self.desired.is_frozen(self.desired.owner(peer))
         interface = self.desired.interface(name)
-        return interface is not None and self.desired.is_invalid(interface.peer)
+        return interface is not None and self.desired.is_frozen(interface.peer)
 
     # What goes
 
@@ -202,7 +205,8 @@ class _Planner:
         for place in (ready.first_at, ready.second_at):
             if (link := self.observed.links.get(place)) and (link.netns, link.index) not in self.doomed:
                 self._doom(link, pair)
-        ends = self._end(ready.first, ready.first_at), self._end(ready.second, ready.second_at)
+        sides = ((ready.first, ready.first_at), (ready.second, ready.second_at))
+        ends = [self._end(interface, place, self.macs.get(interface.name, "")) for interface, place in sides]
         self.result.creates.append(CreateVeth(pair, *ends))
         for name in (ready.first.name, ready.second.name):
             self._say(name, State.PENDING, Reason.NONE, "being created")
@@ -213,10 +217,13 @@ class _Planner:
         if winner != interface.name:
             text = f"name {place[1]!r} in namespace {interface.namespace} is configured for {winner!r} too"
             return Reason.NAME_CONFLICT, f"{text}; set another host_if_name"
+        where = f"{place[1]!r} in namespace {interface.namespace}"
         link = self.observed.links.get(place)
+        if link is None and (link := self.observed.altnames.get(place)) and (link.netns, link.index) not in self.doomed:
+            mend = f"'ip link property del dev {link.name} altname {place[1]}' there, or set another host_if_name"
+            return Reason.NAME_TAKEN, f"{where} is an alternative name of {link.name!r}; {mend}"
         if link is None or (link.netns, link.index) in self.doomed:
             return None
-        where = f"{place[1]!r} in namespace {interface.namespace}"
         if self.marks.owns(link):
             return Reason.PEER_INVALID, f"{where} is held by a pair that a document with errors freezes"
         starts = self._starts(self.desired.pair_of(interface.name))
@@ -239,11 +246,12 @@ class _Planner:
         pair = self.desired.pair_of(name)
         return isinstance(self.verdicts.get(pair) or judge(self.desired, pair), Ready)
 
-    def _end(self, interface: Interface, place: Place) -> End:
+    def _end(self, interface: Interface, place: Place, mac: str) -> End:
+        """What the link is to be like; `mac` is what it, or the one that it replaces, has."""
         return End(
             netns=place[0],
             name=place[1],
-            mac=self.desired.mac(interface),
+            mac=self.desired.mac(interface, mac),
             mtu=interface.mtu or DEFAULT_MTU,
             up=interface.enabled,
             group=self.marks.group,
@@ -256,20 +264,32 @@ class _Planner:
 
     def _settle(self, pair: PairId, ready: Ready, ends: tuple[Link, Link]) -> None:
         before = len(self.result.settings)
-        for interface, place, link in (
-            (ready.first, ready.first_at, ends[0]),
-            (ready.second, ready.second_at, ends[1]),
-        ):
-            self.result.settings.extend(_settings(pair, link, self._end(interface, place)))
+        sides = ((ready.first, ready.first_at, ends[0]), (ready.second, ready.second_at, ends[1]))
+        shared = clash(ready.first, ready.second)
+        for interface, place, link in sides:
+            end = self._end(interface, place, link.mac)
+            self.result.settings.extend(settings(pair, link, end))
+            if pair in self.policy.retried and not shared:
+                self.result.settings.extend(again(pair, link, end))
         applied = len(self.result.settings) == before
-        for interface, link in ((ready.first, ends[0]), (ready.second, ends[1])):
-            if applied:
-                revision = self.desired.configured[interface.name].revision
-                self.result.conditions[interface.name] = Condition(
-                    interface.name, State.APPLIED, revision=revision, link=link
-                )
-            else:
+        for interface, _, link in sides:
+            if not applied:
                 self._say(interface.name, State.PENDING, Reason.NONE, "being changed")
+                continue
+            revision = self.desired.configured[interface.name].revision
+            state, reason, text = State.APPLIED, Reason.NONE, ""
+            if text := shared or self._duplicate(pair, interface, link):
+                state, reason = State.FAILED, Reason.DUPLICATE_ADDRESS
+            self.result.conditions[interface.name] = Condition(interface.name, state, reason, text, revision, link)
+
+    def _duplicate(self, pair: PairId, interface: Interface, link: Link) -> str:
+        """What there is to say about addresses that the kernel does not use, for others at this link have them."""
+        # On a link that is down, or whose peer is, the kernel does not look.
+        doubtful = link.tentative if pair in self.policy.doubtful and link.running else link.duplicates
+        if not (found := [address for address in doubtful if address in interface.ip_addresses]):
+            return ""
+        text = "is in use by another interface (duplicate address detection failed)"
+        return f"address {', '.join(found)} {text}; it is tried again, or configure another"
 
     def _say(self, name: str, state: State, reason: Reason, message: str) -> None:
         self.result.conditions[name] = condition(self.desired, name, state, reason, message)
@@ -277,19 +297,3 @@ class _Planner:
 
 def _tied(link: Link, peer: Link) -> bool:
     return link.kind == "veth" and link.peer_netns == peer.netns and link.peer_index == peer.index
-
-
-def _settings(pair: PairId, link: Link, end: End) -> Iterator[Setting]:
-    """The changes that make an existing link what it should be; addresses that go, go first."""
-    where = (pair, link.netns, link.index, link.name)
-    wanted = {"up": end.up, "mac": end.mac, "mtu": end.mtu, "group": end.group, "alias": end.alias}
-    if changes := {name: value for name, value in wanted.items() if value != getattr(link, name)}:
-        yield SetLink(*where, **changes)  # type: ignore[arg-type]
-    if link.checksum not in (None, end.checksum):
-        yield SetChecksum(*where, end.checksum)
-    for address in link.addresses:
-        if address not in end.addresses and address not in link.implied:
-            yield DelAddress(*where, address)
-    for address in end.addresses:
-        if address not in link.addresses:
-            yield AddAddress(*where, address)

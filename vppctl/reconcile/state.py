@@ -39,12 +39,14 @@ class Reason(StrEnum):
     PROCESS_NOT_RUNNING = "ProcessNotRunning"
     MICROSERVICE_NOT_RUNNING = "MicroserviceNotRunning"
     MICROSERVICE_AMBIGUOUS = "MicroserviceAmbiguous"
+    FOREIGN_PID = "ForeignPid"
     NAME_TAKEN = "NameTaken"
     NAME_CONFLICT = "NameConflict"
     KERNEL_ERROR = "KernelError"
     VPP_UNAVAILABLE = "VppUnavailable"
     HOST_INTERFACE_MISSING = "HostInterfaceMissing"
     INVALID_CONFIG = "InvalidConfig"
+    DUPLICATE_ADDRESS = "DuplicateAddress"
     RESOURCE_EXHAUSTED = "ResourceExhausted"
 
 
@@ -53,6 +55,19 @@ class NetnsId(NamedTuple):
 
     dev: int
     ino: int
+
+
+class Process(NamedTuple):
+    """A running process, by what tells it from others."""
+
+    start: int
+    """When it was started, in clock ticks since boot (proc(5), stat)."""
+    started: float
+    """The same in seconds of the epoch, by the clock as it is now."""
+    cgroups: str
+    """Its control groups (cgroups(7), /proc/PID/cgroup)."""
+    netns: NetnsId | None
+    """Its network namespace; None when that may not be looked at."""
 
 
 class Unavailable(NamedTuple):
@@ -127,7 +142,8 @@ class Link(NamedTuple):
     """Operational state (IFLA_OPERSTATE is up)."""
     addresses: tuple[str, ...] = ()
     """`address/prefix` in canonical spelling, sorted; without those that the kernel makes itself (IPv6
-    link-local addresses and addresses from router advertisements)."""
+    link-local addresses and addresses from router advertisements). Behind it stands, in the words of `ip address`, what
+    an address has that this agent gives to none: `10.0.0.1/24 noprefixroute`, `10.0.0.1 peer 10.0.0.2/24`."""
     tentative: tuple[str, ...] = ()
     """Those of `addresses` whose duplicate address detection is not finished or has failed."""
     implied: tuple[str, ...] = ()
@@ -142,6 +158,14 @@ class Link(NamedTuple):
     statistics: Statistics | None = None
     checksum: bool | None = None
     """Whether TX checksums are left to the link; known only of pairs with an end in the agent's own namespace."""
+    duplicates: tuple[str, ...] = ()
+    """Those of `addresses` that another interface was found to have (IFA_F_DADFAILED): the kernel does not use them."""
+    arp: bool = True
+    """Whether it resolves its neighbours (no IFF_NOARP)."""
+    multicast: bool = True
+    """IFF_MULTICAST."""
+    altnames: tuple[str, ...] = ()
+    """Alternative names (IFLA_ALT_IFNAME), which no other interface of the namespace can have as its name."""
 
 
 class Statistics(NamedTuple):
@@ -163,17 +187,18 @@ class ObservedState:
 
     links: Mapping[tuple[NetnsId, str], Link] = field(default_factory=dict)
     """By namespace and kernel name."""
+    altnames: Mapping[tuple[NetnsId, str], Link] = field(default_factory=dict)
+    """By namespace and alternative name."""
     reached: Collection[NetnsId] = frozenset()
     """Namespaces that were entered. Links of others were read by the id of their namespace."""
     unseen: Mapping[NetnsId, OSError] = field(default_factory=dict)
     """Namespaces that could not be asked, and why: nothing is known of what is there."""
 
     @classmethod
-    def of(cls, links: Mapping[tuple[NetnsId, str], Link] | list[Link]) -> ObservedState:
+    def of(cls, links: list[Link]) -> ObservedState:
         """From the links themselves."""
-        if isinstance(links, list):
-            return cls({(link.netns, link.name): link for link in links})
-        return cls(links)
+        altnames = {(link.netns, name): link for link in links if link.altnames for name in link.altnames}
+        return cls({(link.netns, link.name): link for link in links}, altnames)
 
 
 class Condition(NamedTuple):

@@ -95,6 +95,9 @@ class Store(Protocol):
     description: str
     """How messages name the store: `etcd 127.0.0.1:2379`, `sqlite /var/lib/vppctl/store.db`."""
 
+    is_local: bool
+    """Whether only processes of this host share it."""
+
     max_operations: int
     """How many operations one transaction may hold."""
 
@@ -110,8 +113,12 @@ class Store(Protocol):
     def commit(self, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> Commit:
         """Do all of `operations`, at most `max_operations` and each key once, at one revision, or nothing.
 
-        Raises ConflictError when a guard does not hold.
+        Raises ConflictError when a guard does not hold, TooLargeError when it is more than the store takes at once,
+        and UnknownOutcomeError when the answer was lost and whether it was done cannot be found out.
         """
+
+    def trouble(self) -> str:
+        """What keeps others from writing to the store, as far as it says so itself; empty when nothing does."""
 
     def watch(self, prefix: str, revision: int) -> Watch:
         """Follow the keys that start with `prefix`, from `revision` on (inclusive)."""

@@ -9,35 +9,44 @@ from typing import Any
 
 from vppctl.errors import StoreError
 from vppctl.store.base import Changed, Compacted, Entry, Progress
-from vppctl.store.etcd import EtcdStore, from_octets, octets, range_end
+from vppctl.store.etcd import from_octets, octets, range_end
+from vppctl.store.etcd_client import EtcdClient
+from vppctl.store.etcd_errors import explain
 from vppctl.store.etcd_stubs import etcdrpc, grpc
 
 SILENCE = 30.0
-"""Seconds without a word after which a watch asks whether the server still works. One that is gone or stopped is
+"""Seconds without an event after which a watch asks whether the server still works. One that is gone or stopped is
 noticed sooner, by the pings of the connection; and ten thousand agents have twenty thousand watches."""
 
 
 class EtcdWatch:
     """One watch on a stream of its own. A thread reads the stream, for gRPC cannot wait with a deadline."""
 
-    def __init__(self, store: EtcdStore, prefix: str, revision: int, timeout: float) -> None:
-        self._store, self._timeout = store, timeout
+    def __init__(self, client: EtcdClient, prefix: str, revision: int, timeout: float) -> None:
+        self._client, self._timeout = client, timeout
+        self._start, self._end = octets(prefix) or b"\0", range_end(prefix)
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._closed = False
         create = etcdrpc.WatchCreateRequest(
-            key=octets(prefix) or b"\0", range_end=range_end(prefix), start_revision=revision, progress_notify=True
+            key=self._start, range_end=self._end, start_revision=revision, progress_notify=True
         )
         self._requests.put(etcdrpc.WatchRequest(create_request=create))
         # A call first: it finds an endpoint that answers, and a token that is good; within what the user's role allows.
-        store.get(prefix or "/")
+        client.call("KV", "Range", etcdrpc.RangeRequest(key=octets(prefix or "/")))
+        self._index = client.current
         # A member that its peers have left would be silent for ever; so it ends the watch (v3rpc/interceptor.go).
-        metadata = (("hasleader", "true"), *store.metadata(None, timeout))
-        self._stream = etcdrpc.WatchStub(store.channel()).Watch(iter(self._requests.get, None), metadata=metadata)
+        metadata = (("hasleader", "true"), *client.metadata(self._index, timeout))
+        self._channel, self._own_channel = client.stream_channel(self._index)
         self._thread = threading.Thread(target=self._read, name="watch", daemon=True)
-        self._thread.start()
+        try:
+            self._stream = etcdrpc.WatchStub(self._channel).Watch(iter(self._requests.get, None), metadata=metadata)
+            self._thread.start()
+        except RuntimeError as error:
+            raise StoreError(f"{client.description} cannot be watched: {error}; see pids.max and ulimit -u") from None
         self._heard = time.monotonic()
-        self._asked = 0.0
+        self._late = 0.0
+        """Since when the server has had something that the watch has not brought."""
         self._created = False
         self._seen = revision - 1
 
@@ -47,7 +56,8 @@ class EtcdWatch:
             try:
                 answer = self._answers.get(timeout=max(0.0, min(deadline - time.monotonic(), 1.0)))
             except queue.Empty:
-                self._check()
+                if (lost := self._check()) is not None:
+                    return lost
                 if time.monotonic() >= deadline:
                     return None
                 continue
@@ -62,40 +72,62 @@ class EtcdWatch:
             self._requests.put(None)
             self._stream.cancel()
             self._answers.put(None)
+            if self._own_channel:
+                self._channel.close()
 
-    def _check(self) -> None:
-        """A stream must be accepted in time, and later a silent server must answer a question for progress."""
+    def _check(self) -> Progress | None:
+        """A stream must be accepted in time, and later a silent server must answer, and have nothing new."""
         now = time.monotonic()
-        waiting = self._asked or (0.0 if self._created else self._heard)
-        if waiting and now - waiting > self._timeout:
-            raise StoreError(f"cannot reach {self._store.description}: no answer within {self._timeout:g} s")
-        if not waiting and now - self._heard > SILENCE:
-            self._asked = now
-            self._requests.put(etcdrpc.WatchRequest(progress_request=etcdrpc.WatchProgressRequest()))
+        if not self._created and now - self._heard > self._timeout:
+            self._client.part(self._index)
+            raise StoreError(f"cannot reach {self._client.description}: no answer within {self._timeout:g} s")
+        if now - self._heard <= (self._timeout if self._late else SILENCE):
+            return None
+        # Not by a request for progress on the stream: etcd's own proxy does not pass it on, or ends by it.
+        request = etcdrpc.RangeRequest(
+            key=self._start, range_end=self._end, min_mod_revision=self._seen + 1, limit=1, keys_only=True
+        )
+        answer = self._client.call("KV", "Range", request, index=self._index)
+        if not answer.kvs or answer.header.revision < self._seen:
+            self._heard, self._late = now, 0.0
+            return self._progress(answer.header.revision)
+        if self._late:
+            raise StoreError(f"{self._client.description} has something new, and the watch does not bring it")
+        self._heard = self._late = now
+        return None
+
+    def _progress(self, revision: int) -> Progress | None:
+        """The server lives, and no more: before 3.4.25 and 3.5.8 its revision may be ahead of the events (etcd #15220).
+
+        One that lies behind us means that the store was wiped.
+        """
+        return Progress(revision) if revision < self._seen else None
 
     def _read(self) -> None:
+        client = self._client
         try:
             for answer in self._stream:
                 self._answers.put(answer)
-            self._answers.put(StoreError(f"{self._store.description} ended the watch"))
+            self._answers.put(StoreError(f"{client.description} ended the watch"))
         except grpc.RpcError as error:
-            self._answers.put(self._store.error(error))
+            endpoint = client.settings.endpoints[self._index]
+            self._answers.put(explain(error, client.description, endpoint, client.settings))
 
     def _take(self, answer: Any) -> Changed | Progress | Compacted | None:
         if answer is None:
             return None
         if isinstance(answer, StoreError):
             raise answer
-        self._heard, self._asked = time.monotonic(), 0.0
+        self._heard, self._late = time.monotonic(), 0.0
         if answer.compact_revision:
             return Compacted(answer.compact_revision)
         if answer.canceled:
-            raise StoreError(f"{self._store.description} refused to watch: {answer.cancel_reason or 'no reason given'}")
+            raise StoreError(
+                f"{self._client.description} refused to watch: {answer.cancel_reason or 'no reason given'}"
+            )
         self._created = True
         if not answer.events:
-            # Progress is a sign of life and no more: before 3.4.25 and 3.5.8 its revision may run ahead of the events
-            # (etcd #15220). One that lies behind us tells that the store was wiped.
-            return Progress(answer.header.revision) if answer.header.revision < self._seen else None
+            return self._progress(answer.header.revision)
         entries = tuple(
             Entry(
                 from_octets(event.kv.key),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import struct
@@ -15,37 +16,75 @@ _EVENT = struct.Struct("=iIII")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+POLL = 1.0
+"""Seconds between two looks while the kernel has no inotify instance or watch left for this user."""
+_USED_UP = {
+    errno.EMFILE: "fs.inotify.max_user_instances, or the limit of open files",
+    errno.ENFILE: "fs.file-max",
+    errno.ENOSPC: "fs.inotify.max_user_watches",
+    errno.ENOMEM: "the memory",
+}
+_warned: set[int] = set()
+"""What has been logged, so that it is logged once."""
+
+
 class FolderWatch:
     """Waits for changes of the files that start with `path`, or for `wake` from another thread.
 
-    Raises OSError when their folder is not there.
+    Where no inotify instance or watch is left, each second counts as a change until there is one again. Raises OSError
+    when the folder is not there.
     """
 
     def __init__(self, path: str) -> None:
         folder, name = os.path.split(path)
-        self._name = os.fsencode(name)
-        self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        mask = IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO
-        if self._fd < 0 or _libc.inotify_add_watch(self._fd, os.fsencode(folder), mask) < 0:
-            number = ctypes.get_errno()
-            if self._fd >= 0:
-                os.close(self._fd)
-            raise OSError(number, os.strerror(number), folder)
+        self._folder, self._name = folder, os.fsencode(name)
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
         self._poll.register(self._event, select.POLLIN)
         self._lock = threading.Lock()
         self._waiting = threading.Lock()
+        try:
+            self._fd = self._begin()
+        except OSError:
+            os.close(self._event)
+            raise
+
+    def _begin(self) -> int:
+        """Ask the kernel for events; -1 when it has no room for that. Raises OSError."""
+        fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        mask = IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO
+        if fd >= 0 and _libc.inotify_add_watch(fd, os.fsencode(self._folder), mask) >= 0:
+            self._poll.register(fd, select.POLLIN)
+            _warned.clear()
+            return int(fd)
+        number = ctypes.get_errno()
+        if fd >= 0:
+            os.close(fd)
+        if number not in _USED_UP:
+            raise OSError(number, os.strerror(number), self._folder)
+        if number not in _warned:
+            import logging
+
+            _warned.add(number)
+            logging.getLogger("vppctl.store").warning(
+                "%s: changes are looked for every %g s, since inotify has no room: %s (see %s)",
+                self._folder,
+                POLL,
+                os.strerror(number),
+                _USED_UP[number],
+            )
+        return -1
 
     def wait(self, timeout: float) -> None:
         """Return after a change, a wake-up, or `timeout` seconds."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + (timeout if self._fd >= 0 else min(timeout, POLL))
         with self._waiting:
             while self._event >= 0 and (left := deadline - time.monotonic()) > 0:
                 ready = [fd for fd, _ in self._poll.poll(left * 1000)]
                 if self._event in ready or (self._fd in ready and self._concerned(os.read(self._fd, 1 << 16))):
                     return
+            if self._fd < 0 and self._event >= 0:
+                self._fd = self._begin()
 
     def _concerned(self, events: bytes) -> bool:
         """Whether any of these struct inotify_event is about our files; others live in the same folder."""
@@ -68,6 +107,7 @@ class FolderWatch:
         self.wake()
         with self._waiting, self._lock:
             if self._event >= 0:
-                os.close(self._fd)
+                if self._fd >= 0:
+                    os.close(self._fd)
                 os.close(self._event)
                 self._event = -1

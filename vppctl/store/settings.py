@@ -11,6 +11,8 @@ from vppctl.store.base import Store
 
 DEFAULT_URL = "etcd://127.0.0.1:2379"
 DEFAULT_TIMEOUT = 5.0
+_SCHEME = re.compile("(https?|etcds?)://")
+_SOCKET = re.compile("unixs?:(?://)?(/.+)")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(:([0-9]{1,5}))?")
 
 
@@ -28,12 +30,14 @@ class StoreSettings:
     key: str = field(default="", repr=False)
     user: str = ""
     password: str = field(default="", repr=False)
+    password_file: str = ""
+    """Where the password came from, if it was a file: it may be changed there."""
     timeout: float = DEFAULT_TIMEOUT
     """Seconds that one request may take."""
 
 
 def parse_store_url(url: str) -> StoreSettings:
-    """The store that a URL names: `etcd://H:P[,H:P]`, `https://...`, `sqlite:PATH` or `embedded`. Raises UsageError."""
+    """What `etcd://H:P[,...]`, `https://...`, `unix:PATH`, `sqlite:PATH` or `embedded` names. Raises UsageError."""
     if url == "embedded":
         return StoreSettings(path=embedded_path())
     scheme, _, rest = url.partition(":")
@@ -44,21 +48,37 @@ def parse_store_url(url: str) -> StoreSettings:
         return StoreSettings(path=os.path.abspath(path))
     if scheme in ("etcd", "http", "https", "etcds") and rest.startswith("//"):
         return StoreSettings(endpoints=parse_endpoints(rest[2:]), secure=scheme in ("https", "etcds"))
+    if scheme in ("unix", "unixs"):
+        return StoreSettings(endpoints=parse_endpoints(url), secure=scheme == "unixs")
     raise UsageError(f"--store {url!r} is no store; write etcd://HOST:PORT, https://HOST:PORT, sqlite:PATH or embedded")
 
 
 def parse_endpoints(text: str) -> tuple[str, ...]:
-    """`HOST:PORT,...`, with the port 2379 where none is given. Raises UsageError."""
-    found = []
-    for part in text.rstrip("/").split(","):
-        match = _ENDPOINT.fullmatch(part.strip())
+    """`HOST:PORT,...`, with the port 2379 where none is given, and `unix:PATH`; each once. Raises UsageError.
+
+    A scheme, blanks around it and a slash behind it are left out, as etcdctl does.
+    """
+    found: dict[str, None] = {}
+    for part in text.split(","):
+        bare = _SCHEME.sub("", part.strip(), count=1)
+        if path := _SOCKET.fullmatch(bare):
+            found[f"unix:/{path[1].lstrip('/')}"] = None
+            continue
+        bare = bare.rstrip("/")
+        match = _ENDPOINT.fullmatch(bare)
         if not match or int(match[3] or 1) > 65535:
-            user, at, rest = part.strip().rpartition("@")
-            mend = "write HOST:PORT, and the user as --user" if at else "write HOST:PORT"
+            user, at, rest = bare.rpartition("@")
+            hint = "write HOST:PORT, and the user as --user" if at else "write HOST:PORT"
             # What stands before it may be a password.
-            raise UsageError(f"{'...@' if user else ''}{rest!r} is no endpoint; {mend}")
-        found.append(f"{match[1]}:{match[3] or 2379}")
+            raise UsageError(f"{'...@' if user else ''}{rest!r} is no endpoint; {hint}")
+        found[f"{match[1]}:{match[3] or 2379}"] = None
     return tuple(found)
+
+
+def host_and_port(endpoint: str) -> tuple[str, int]:
+    """The parts of `HOST:PORT`, an IPv6 address without its brackets."""
+    host, _, port = endpoint.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def embedded_path() -> str:

@@ -22,15 +22,16 @@ class History(Protocol):
     def changes(self, prefix: str, revision: int) -> Changed | Compacted | Progress:
         """What happened from `revision` on; Progress when nothing did."""
 
-    def deadline(self) -> float:
-        """Seconds until the next lease ends."""
+    def end_leases(self) -> tuple[frozenset[int], float]:
+        """End those that are over; what could not be ended, and the seconds until the next one is over."""
 
 
 class SqliteWatch:
     """Looks at the history after each event of the file, and when a lease ends."""
 
-    def __init__(self, store: History, prefix: str, revision: int) -> None:
-        self._store, self._prefix, self._revision = store, prefix, revision
+    def __init__(self, store: History, prefix: str, revision: int, over: frozenset[int]) -> None:
+        """`over`: leases whose keys the list before did not have, although nobody could write that they are gone."""
+        self._store, self._prefix, self._revision, self._over = store, prefix, revision, over
         self._closed = False
         try:
             # Before the first look, so that nothing falls in between.
@@ -41,6 +42,10 @@ class SqliteWatch:
     def next(self, timeout: float) -> Changed | Progress | Compacted | None:
         deadline = time.monotonic() + timeout
         while not self._closed:
+            over, next_end = self._store.end_leases()
+            if over - self._over:
+                # They cannot be deleted from a store that cannot be written; a list leaves them out.
+                return Compacted()
             message = self._store.changes(self._prefix, self._revision)
             if isinstance(message, Changed | Compacted):
                 if isinstance(message, Changed):
@@ -54,7 +59,7 @@ class SqliteWatch:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            self._events.wait(max(0.0, min(left, SAFETY, self._store.deadline() + 0.001)))
+            self._events.wait(max(0.0, min(left, SAFETY, next_end + 0.001)))
         return None
 
     def close(self) -> None:

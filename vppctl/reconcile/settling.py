@@ -1,0 +1,44 @@
+"""What makes a link that stands what it should be, in place; and what no change in place can give to it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vppctl.model.interface import Interface
+from vppctl.reconcile.operations import AddAddress, DelAddress, End, SetChecksum, SetLink, Setting
+from vppctl.reconcile.state import Link, PairId
+
+
+def settings(pair: PairId, link: Link, end: End) -> Iterator[Setting]:
+    """The changes that make an existing link what it should be; addresses that go, go first."""
+    where = (pair, link.netns, link.index, link.name)
+    wanted = {"up": end.up, "mac": end.mac, "mtu": end.mtu, "group": end.group, "alias": end.alias}
+    # What every new link has, and without which nobody is reached through it.
+    wanted |= {"arp": True, "multicast": True}
+    if changes := {name: value for name, value in wanted.items() if value != getattr(link, name)}:
+        yield SetLink(*where, **changes)  # type: ignore[arg-type]
+    if link.checksum not in (None, end.checksum):
+        yield SetChecksum(*where, end.checksum)
+    for address in link.addresses:
+        if address not in end.addresses and address not in link.implied:
+            yield DelAddress(*where, address)
+    for address in end.addresses:
+        if address not in link.addresses:
+            yield AddAddress(*where, address)
+
+
+def clash(first: Interface, second: Interface) -> str:
+    """What there is to say about two ends that are up with one IPv6 address; one of them will not get it."""
+    if not (first.enabled and second.enabled):
+        return ""
+    hosts = {address.partition("/")[0] for address in first.ip_addresses if ":" in address}
+    both = [address for address in second.ip_addresses if hosts and address.partition("/")[0] in hosts]
+    return f"address {', '.join(both)} is configured at both ends of the pair; configure another at one" if both else ""
+
+
+def again(pair: PairId, link: Link, end: End) -> Iterator[Setting]:
+    """What has the kernel look for duplicates anew."""
+    for address in link.duplicates:
+        if address in end.addresses:
+            yield DelAddress(pair, link.netns, link.index, link.name, address)
+            yield AddAddress(pair, link.netns, link.index, link.name, address)
