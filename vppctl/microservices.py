@@ -8,27 +8,33 @@ Excluded: what a container's process leads to, which the agent finds out.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from vppctl import engine
+from vppctl.docker_answers import OddError, clock, concerned, described, epoch, events, ids
+from vppctl.errors import cause
 from vppctl.reconcile.state import Process
 
-LABEL_VARIABLE = "MICROSERVICE_LABEL"
-"""What marks a container as a microservice, in its environment (ligato, linuxplugin/ifplugin)."""
+log = logging.getLogger("vppctl.docker")
+
 TIMEOUT = 10
 """Seconds for one request to the engine."""
 RELIST = 60
 """Seconds until the event stream is ended and everything is listed again, in case an event was missed."""
 GRACE = 15
 """Seconds that an engine may take to end the stream; then it hangs."""
+SKEW = 60
+"""Seconds that are looked back for events of an engine that does not tell what time it has."""
+PAUSE = 1.0
+"""Seconds between two lists, at least, of an engine that ends every stream at once or whose events cannot be read."""
 BACKOFF_FIRST, BACKOFF_LAST = 0.25, 10.0
 """Seconds between attempts to reach an engine that is away: doubled from the first to the last."""
-_TELLING = frozenset(["start", "restart", "die", "died", "stop", "destroy", "remove", "rename"])
-"""Events after which a container is looked at; Podman's names among them."""
 
 
 _CONTAINER_ID = re.compile("[0-9a-f]{64}")
@@ -76,10 +82,12 @@ class Microservices:
         self._lock = threading.Lock()
         self._containers: dict[str, Container] = {}
         self._stream: Any = None
+        self._unread: dict[str, str] = {}
+        """Why the engine's answer about a container cannot be read, by its id."""
         self.answered = False
         """Whether the engine was asked at all, with whatever result."""
         self.trouble = "Docker has not been asked yet"
-        """Why the engine cannot be asked at present; empty when it can."""
+        """Why the engine, or which of its containers, cannot be asked at present; empty when all can."""
 
     def find(self, label: str) -> list[Container]:
         """The containers with this label that are running as far as is known, by name."""
@@ -106,14 +114,16 @@ class Microservices:
                 finally:
                     client.close()
                 failures = 0
-                # An engine that ends every stream at once is not to be run down.
-                stop.wait(0.05)
             except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
                 if stop.is_set():
                     return
-                self._away(error, deliver)
+                self._away(_cause(error), deliver)
                 failures += 1
                 stop.wait(min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(failures - 1, 10)))
+            except Exception as error:
+                # Who runs this starts it again; until then the engine is not followed.
+                self._away(cause(error), deliver)
+                raise
 
     def _find(self) -> engine.Endpoint:
         """Where the engine is now; another one has other processes."""
@@ -122,9 +132,9 @@ class Microservices:
         self._near = self._near and self._endpoint == before
         return self._endpoint
 
-    def _away(self, error: Exception, deliver: Callable[[MicroservicesChanged], None]) -> None:
+    def _away(self, why: str, deliver: Callable[[MicroservicesChanged], None]) -> None:
         where = f" at {self._endpoint}" if self._endpoint else ""
-        trouble = f"Docker cannot be asked{where}: {_cause(error)}"
+        trouble = f"Docker cannot be asked{where}: {why}"
         if self._endpoint:
             trouble += engine.hint(self._endpoint)
         if trouble != self.trouble or not self.answered:
@@ -134,33 +144,50 @@ class Microservices:
     def _follow(self, client: Any, stop: threading.Event, deliver: Callable[[MicroservicesChanged], None]) -> None:
         """List, then take events until the engine ends the stream."""
         info = client.info()
-        now = _seconds(info["SystemTime"])
+        now = clock(info)
+        since = int(time.time()) - SKEW if now is None else now
         self._grouped = info.get("CgroupDriver") in ("cgroupfs", "systemd")
         self._list(client, deliver)
-        stream = client.events(since=now, until=now + RELIST, filters={"type": "container"}, decode=True)
-        self._stream = stream
-        hangs = threading.Timer(RELIST + GRACE, self.close)
+        listed = time.monotonic()
+        until = None if now is None else now + RELIST
+        self._stream = stream = client.events(since=since, until=until, filters={"type": "container"})
+        hangs = threading.Timer(RELIST + (GRACE if until else 0), self.close)
         hangs.daemon = True
         hangs.start()
         try:
-            for event in stream:
+            for event in events(stream):
                 if stop.is_set():
                     return
-                if event.get("Action", event.get("status")) in _TELLING:
-                    self._update({event["Actor"]["ID"]: self._inspect(client, event["Actor"]["ID"])}, deliver)
+                key = concerned(event)
+                if key is not None:
+                    self._update({key: self._inspect(client, key)}, deliver)
+                    self._note_unread(deliver)
+        except OddError as error:
+            # Which container it was about is not known: list again.
+            log.debug("%s", error)
         finally:
             hangs.cancel()
             self._stream = None
             _close(stream)
+        stop.wait(max(0.0, listed + PAUSE - time.monotonic()))
 
     def _list(self, client: Any, deliver: Callable[[MicroservicesChanged], None]) -> None:
-        found = {c["Id"]: self._inspect(client, c["Id"]) for c in client.containers()}
-        answered, self.answered = self.answered and not self.trouble, True
-        self.trouble = ""
+        """Look at all that the engine lists, and at those that it lists no more: a list may be short."""
         with self._lock:
-            gone = dict.fromkeys(self._containers.keys() - found.keys())
-        self._update({**found, **gone}, deliver)
-        if not answered:
+            known = list(self._containers)
+        keys = dict.fromkeys([*ids(client.containers()), *known])
+        found = {key: self._inspect(client, key) for key in keys}
+        self._unread = {key: why for key, why in self._unread.items() if key in keys}
+        answered, self.answered = self.answered, True
+        self._update(found, deliver)
+        self._note_unread(deliver, changed=not answered)
+
+    def _note_unread(self, deliver: Callable[[MicroservicesChanged], None], *, changed: bool = False) -> None:
+        """The engine answers; what is left to report is which containers it cannot describe."""
+        trouble = "; ".join(list(self._unread.values())[:3])
+        changed = changed or trouble != self.trouble
+        self.trouble = trouble
+        if changed:
             deliver(MicroservicesChanged(None))
 
     def _update(self, containers: dict[str, Container | None], deliver: Callable[[MicroservicesChanged], None]) -> None:
@@ -176,6 +203,22 @@ class Microservices:
             deliver(MicroservicesChanged(frozenset(labels)))
 
     def _inspect(self, client: Any, key: str) -> Container | None:
+        """The container if it is running and has a label; what was known of it when the engine's answer is odd."""
+        import docker
+
+        try:
+            found = self._settle(client, key)
+        except (ValueError, docker.errors.APIError) as error:
+            why = f"container {key[:12]} cannot be read: {_cause(error)}"
+            if self._unread.get(key) != why:
+                log.warning("%s", why)
+            self._unread[key] = why
+            with self._lock:
+                return self._containers.get(key)
+        self._unread.pop(key, None)
+        return found
+
+    def _settle(self, client: Any, key: str) -> Container | None:
         """The container if it is running and has a label; its process is told by pid and start time.
 
         The process is looked at between two looks that agree, so that it is the container's and not another one that
@@ -213,7 +256,7 @@ class Microservices:
             return False
         if set(_CONTAINER_ID.findall(process.cgroups)).difference(_CONTAINER_ID.findall(own.cgroups if own else "")):
             return False
-        started = _epoch(container.started_at)
+        started = epoch(container.started_at)
         return started is None or -_AFTER <= started - process.started <= _BEFORE
 
 
@@ -229,36 +272,10 @@ def _running(client: Any, key: str) -> Container | None:
     import docker
 
     try:
-        said = client.inspect_container(key)
+        found = described(client.inspect_container(key))
     except docker.errors.NotFound:
         return None
-    variables = dict(variable.partition("=")[::2] for variable in said["Config"].get("Env") or ())
-    label, state = variables.get(LABEL_VARIABLE), said["State"]
-    if not label or not state.get("Running") or not state.get("Pid"):
-        return None
-    sandbox = (said.get("NetworkSettings") or {}).get("SandboxKey") or ""
-    return Container(
-        label, said["Id"], said["Name"].lstrip("/"), state["Pid"], 0, str(state.get("StartedAt") or ""), sandbox
-    )
-
-
-def _seconds(text: str) -> int:
-    """Unix seconds of RFC 3339, whole ones: an event that is told twice does no harm."""
-    from datetime import datetime
-
-    return int(datetime.fromisoformat(text[:19] + (text[-6:] if text[-6] in "+-" else "+00:00")).timestamp())
-
-
-def _epoch(text: str) -> float | None:
-    """Seconds of the epoch of a container's start; None for none, which the engine writes as the year 1."""
-    from datetime import datetime
-
-    # Nanoseconds, and digits left out at will.
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
-    if not found or text < "1970":
-        return None
-    whole, fraction, zone = found.groups()
-    return datetime.fromisoformat(whole + zone.replace("Z", "+00:00")).timestamp() + float(f"0{fraction or '.0'}")
+    return found and Container(found.label, key, found.name, found.pid, 0, found.started_at, found.sandbox)
 
 
 def _is_file_of(path: str, process: Process) -> bool:

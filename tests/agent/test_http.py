@@ -82,7 +82,11 @@ def test_while_the_store_is_away_it_is_alive_and_not_ready(vppctl: Vppctl) -> No
     vppctl.environment["VPPCTL_STORE"] = f"etcd://127.0.0.1:{free_port()}"
     with Agent(vppctl, "--http", address):
         wait_until(lambda: ask(address, "/healthz")[0] == 200, "the agent to answer")
-        assert ask(address, "/readyz") == (503, "the first full comparison is not done\n")
+        wait_until(lambda: "store: cannot reach etcd" in ask(address, "/readyz")[1], "the reason to be told")
+        assert ask(address, "/readyz")[0] == 503
+        assert ask(address, "/readyz")[1].startswith("the first full comparison is not done\n")
+        assert ask(address, "/healthz")[0] == 200
+        assert 'vppctl_source_up{source="store"} 0.0' in ask(address, "/metrics")[1].splitlines()
         assert "vppctl_store_up 0.0" in ask(address, "/metrics")[1].splitlines()
 
 

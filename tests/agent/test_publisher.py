@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 from tests.support.agent import Agent, Vppctl, veth
 from tests.support.etcd import Etcd
 from tests.support.netns import ip, links, wait_until
-from vppctl.agent import status
-from vppctl.agent.status import Publisher
+from vppctl.agent import publisher as module
+from vppctl.agent.publisher import Publisher
 from vppctl.store.base import Store
 from vppctl.store.settings import open_store, parse_store_url
 
@@ -30,8 +31,8 @@ def test_publishing_that_takes_longer_than_the_lease(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once, the lease ended in the middle, and it all began again, for ever."""
-    monkeypatch.setattr(status, "LEASE_TTL", 1)
-    monkeypatch.setattr(status, "REFRESH", 0.3)
+    monkeypatch.setattr(module, "LEASE_TTL", 1)
+    monkeypatch.setattr(module, "REFRESH", 0.3)
 
     def slow() -> Any:
         opened = open_store(parse_store_url(f"sqlite:{tmp_path}/store.db"))
@@ -44,25 +45,12 @@ def test_publishing_that_takes_longer_than_the_lease(
         opened.commit = later  # type: ignore[method-assign,assignment]
         return opened
 
-    publisher = Publisher(slow, "vpp1", "1", lambda: None)
+    publisher = Publisher(slow, "vpp1", "1")
     for number in range(1500):
         publisher.offer(f"/states/{number}", {"number": number})
-    publisher.start()
+    threading.Thread(target=publisher.run, daemon=True).start()
     wait_until(lambda: len(store.list("/states/").entries) == 1500, "everything to be published", 20)
     publisher.close(10)
-
-
-def test_an_error_of_ours_is_not_the_end_of_publishing_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """Once, an agent whose publisher had died went on, alive and dumb."""
-    died: list[bool] = []
-
-    def broken() -> Store:
-        raise RuntimeError("hunter2")
-
-    publisher = Publisher(broken, "vpp1", "1", lambda: died.append(True))
-    publisher.start()
-    wait_until(lambda: died, "the end to be told")
-    assert "the publisher has died" in caplog.text
 
 
 @pytest.mark.kernel
@@ -80,10 +68,10 @@ def test_a_link_with_a_mark_that_is_no_name(vppctl: Vppctl) -> None:
 def test_a_store_that_takes_small_transactions(tmp_path: Path) -> None:
     with Etcd(tmp_path, "--max-txn-ops=8") as server:
         where = parse_store_url(f"etcd://{server.endpoint}")
-        publisher = Publisher(lambda: open_store(where), "vpp1", "1", lambda: None)
+        publisher = Publisher(lambda: open_store(where), "vpp1", "1")
         for number in range(100):
             publisher.offer(f"/states/{number}", {"number": number})
-        publisher.start()
+        threading.Thread(target=publisher.run, daemon=True).start()
         store = open_store(where)
         wait_until(lambda: len(store.list("/states/").entries) == 100, "everything to be published", 20)
         assert store.get("/vnf-agent/vpp1/check/status/v1/agent")

@@ -200,7 +200,7 @@ def test_one_look_for_many_namespaces_that_have_died(tmp_path: Path, monkeypatch
         agent = Agent(AgentSettings(parse_store_url(f"sqlite:{tmp_path}/store.db"), "passes", "1"), lock)
         looks: list[bool] = []
         monkeypatch.setattr(agent.reconciler, "refresh_namespaces", lambda *_: looks.append(True))
-        agent.listed.add(Kind.LINUX)
+        agent.intake.listed.add(Kind.LINUX)
         for number in range(50):
             agent.sources.inbox.put(NamespaceGone(NetnsId(4, number)))
         agent._drain(0.0)

@@ -68,8 +68,9 @@ class Vppctl:
 class Agent:
     """`vppctl agent run`, ended by SIGTERM at the end of `with`."""
 
-    def __init__(self, vppctl: Vppctl, *options: str) -> None:
-        self.vppctl, self.options = vppctl, options
+    def __init__(self, vppctl: Vppctl, *options: str, before: Sequence[str] = ()) -> None:
+        """`before`: a command that runs it, in its place."""
+        self.vppctl, self.options, self.before = vppctl, options, before
         self.log = vppctl.folder / "agent.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -84,7 +85,7 @@ class Agent:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            command = self.vppctl.command("vppctl", ["agent", "run", *self.options])
+            command = [*self.before, *self.vppctl.command("vppctl", ["agent", "run", *self.options])]
             self.process = subprocess.Popen(command, env=self.vppctl.environment, stderr=log)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

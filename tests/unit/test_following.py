@@ -6,8 +6,10 @@ import itertools
 
 import pytest
 
+from vppctl.reconcile import mirror as mirror_module
 from vppctl.reconcile.backlog import AUDIT, AUDIT_RATE, BACKOFF_FIRST, BACKOFF_LAST, SLICE, Audit, Backlog
 from vppctl.reconcile.mirror import (
+    Alive,
     Batch,
     Broken,
     Changed,
@@ -51,12 +53,36 @@ def test_after_a_break_and_after_a_compaction_the_mirror_lists() -> None:
     assert mirror.request() == ListRequest(0.2)
     refilled = entry("b", 5, b"other")
     assert mirror.feed(Listed(8, (entry("a", 3), refilled))) == Batch(8, (refilled,), full=True)
+    mirror.feed(Alive())
     mirror.feed(Compacted())
     assert mirror.request() == ListRequest()
     assert mirror.feed(Listed(9, (refilled, entry("c", 9)))) == Batch(
         9, (entry("a", 9, None), entry("c", 9)), full=True
     )
     assert (mirror.ready, mirror.request()) == (True, WatchRequest(10))
+
+
+@pytest.mark.parametrize("ending", [Broken("no inotify"), Compacted()], ids=["broken", "compacted"])
+def test_a_watch_that_ends_at_once_is_tried_later_and_later(ending: Broken | Compacted) -> None:
+    """Once, each list that succeeded began the backoff anew: ten rounds a second, or 700 after compactions."""
+    mirror, pauses = Mirror(), []
+    for _ in range(12):
+        request = mirror.request()
+        assert isinstance(request, ListRequest)
+        pauses.append(request.delay)
+        mirror.feed(Listed(7, ()))
+        assert mirror.request() == WatchRequest(8)
+        mirror.feed(ending)
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (0.0, mirror_module.BACKOFF_LAST)
+    mirror.feed(Listed(7, ()))
+    assert mirror.error == getattr(ending, "message", "")
+    mirror.feed(Alive())
+    assert (mirror.ready, mirror.error) == (True, "")
+    mirror.feed(ending)
+    request = mirror.request()
+    assert isinstance(request, ListRequest)
+    assert request.delay <= mirror_module.BACKOFF_FIRST
 
 
 def test_a_store_that_counts_anew_is_listed_whole() -> None:

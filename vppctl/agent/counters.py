@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from vppctl.agent.resolver import Resolver
+from vppctl.errors import cause, shortage
 from vppctl.linux.counters import read_counters
 from vppctl.linux.namespaces import Netns
 from vppctl.model.interface import NamespaceRef
@@ -19,6 +20,9 @@ log = logging.getLogger("vppctl.agent")
 
 SHARE = 0.01
 """Of the time at most so much is spent on reading: with very many namespaces it is done less often."""
+
+AGAIN = 1.0
+"""Seconds after which a reading that could not begin is tried again, at least."""
 
 
 class Counted(NamedTuple):
@@ -42,10 +46,9 @@ class CounterReader:
         thread = threading.Thread(target=self._read, args=(list(references), names), name="counters", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:
-            # No room for one more thread just now.
-            log.warning("counters cannot be read: %s", error)
-            self.due = time.monotonic() + self._interval
+        except (RuntimeError, MemoryError) as error:
+            log.warning("counters cannot be read: %s", cause(error))
+            self.due = time.monotonic() + max(self._interval, AGAIN)
 
     def _read(self, references: list[NamespaceRef], names: dict[NetnsId, dict[int, str]]) -> None:
         started = time.monotonic()
@@ -58,8 +61,8 @@ class CounterReader:
                         if own := names.pop(space.id, None):
                             counters = read_counters(space, own)
                             found.update((own[index], value) for index, value in counters.items())
-        except OSError as error:
-            log.warning("counters cannot be read: %s", error.strerror)
+        except Exception as error:
+            log.warning("counters cannot be read: %s", cause(error), exc_info=None if shortage(error) else error)
         finally:
             self._deliver(Counted(found))
             now = time.monotonic()

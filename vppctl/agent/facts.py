@@ -25,6 +25,12 @@ class Facts:
     """Those carried out so far by result, `ok` or `failed`."""
     alive: Callable[[], bool]
     """Whether the deciding thread has decided something lately."""
+    sources: Callable[[], Mapping[str, bool]]
+    """What feeds the agent, and whether it does."""
+    failures: Mapping[str, int]
+    """How often each of them has failed."""
+    troubles: Callable[[], str]
+    """What does not work, on one line; empty when all does."""
     ready: bool = False
     store_up: bool = False
     passes: int = 0
@@ -38,6 +44,13 @@ class Facts:
         yield InfoMetricFamily("vppctl_agent", "The agent.", {"version": self.version, "label": self.label})
         yield GaugeMetricFamily("vppctl_agent_ready", "Whether the first full comparison is done.", float(self.ready))
         yield GaugeMetricFamily("vppctl_store_up", "Whether the store is followed.", float(self.store_up))
+        up = GaugeMetricFamily("vppctl_source_up", "Whether what feeds the agent does so.", labels=["source"])
+        failures = CounterMetricFamily("vppctl_source_failures", "How often it has failed.", labels=["source"])
+        for source, works in self.sources().items():
+            up.add_metric([source], float(works))
+            failures.add_metric([source], self.failures.get(source, 0))
+        yield up
+        yield failures
         states = GaugeMetricFamily("vppctl_interfaces", "Configured interfaces by state.", labels=["state"])
         counts = Counter(str(report["state"]) for report in (*linux, *self.reports(Kind.VPP)))
         for state in State:

@@ -9,12 +9,17 @@ from collections.abc import Callable
 
 from vppctl.agent.lock import PULSE, STALE, AgentLock
 
+EXTENSION = 90.0
+"""Seconds that a start may take from each beat on (EXTEND_TIMEOUT_USEC, sd_notify(3))."""
+
 
 class Pulse:
     """The deciding thread lives, and says so: a hung one is for the service manager to start again."""
 
     def __init__(self, lock: AgentLock) -> None:
-        self._lock, self._last = lock, 0.0
+        self._lock, self._last, self._awaited = lock, 0.0, time.monotonic()
+        self.announced = False
+        """Whether the service manager counts the agent as started, or as reloaded."""
         self.interval = min(PULSE, watchdog_interval() or PULSE)
         """Seconds between two beats, at most."""
 
@@ -23,14 +28,35 @@ class Pulse:
         """Whether something was decided lately."""
         return time.monotonic() - self._last < STALE
 
-    def beat(self, status: Callable[[], str] | None = None) -> None:
-        """To be called often; does something when it is time. `status` is one line about everything."""
-        now = time.monotonic()
-        if now - self._last >= self.interval / 2:
-            self._last = now
-            self._lock.beat()
-            if notify("WATCHDOG=1") and status:
-                notify(f"STATUS={status()}")
+    def beat(self, status: Callable[[], str], troubles: Callable[[], str], *, now: bool = False) -> bool:
+        """To be called often; does something when it is time, or `now`. One line each: about all, and what fails.
+
+        Returns whether it was time.
+        """
+        moment = time.monotonic()
+        if now or moment - self._last >= self.interval / 2:
+            self._last = moment
+            self._lock.beat(troubles())
+            if notify("WATCHDOG=1"):
+                # Before it is ready, and only then: what takes long is no reason to be ended as long as it goes on.
+                extend = "" if self.announced else f"\nEXTEND_TIMEOUT_USEC={EXTENSION * 10**6:.0f}"
+                notify(f"STATUS={status()}{extend}")
+            return True
+        return False
+
+    def announce(self, patience: float = 0.0) -> None:
+        """The service manager may start what comes after this agent, once it has waited for `patience` seconds.
+
+        A boot does not wait for a store that may be away for long.
+        """
+        if not self.announced and time.monotonic() >= self._awaited + patience:
+            self.announced = True
+            notify("READY=1")
+
+    def reload(self) -> None:
+        """The service manager waits until `announce`."""
+        self.announced, self._awaited = False, time.monotonic()
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_interval() -> float:
@@ -49,6 +75,8 @@ def notify(message: str) -> bool:
         return False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifier:
+            # A manager that does not read is not waited for.
+            notifier.settimeout(0)
             notifier.sendto(message.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
     except OSError:
         return False

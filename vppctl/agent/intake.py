@@ -3,18 +3,82 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from vppctl.agent.reconciler import Reconciler
+from vppctl.errors import shortage
 from vppctl.model.document import decode_bytes
-from vppctl.model.interface import Interface, VppInterface
-from vppctl.model.keys import Kind
+from vppctl.model.interface import Interface, NamespaceRef, VppInterface
+from vppctl.model.keys import Kind, config_prefix
+from vppctl.model.problem import Problem
+from vppctl.reconcile.mirror import Batch
 from vppctl.reconcile.state import Configured, Invalid
-from vppctl.reconcile.vpp import VppConfigured
+from vppctl.reconcile.vpp import VppConfigured, host_names
 
 log = logging.getLogger("vppctl.agent")
 
 WARNINGS = 5
 """Of one document that are logged."""
+
+
+class Intake:
+    """Takes what the store has, and knows what of it is known."""
+
+    def __init__(
+        self, label: str, allowed_dirs: Sequence[str], reconciler: Reconciler, on_progress: Callable[[], None]
+    ) -> None:
+        self._label, self._allowed_dirs = label, allowed_dirs
+        self._reconciler, self._on_progress = reconciler, on_progress
+        self._generation = -1
+        """Of the references that were handed out."""
+        self.vpp_desired: dict[str, VppConfigured] = {}
+        self.listed: set[Kind] = set()
+        """The kinds whose configuration is known in full."""
+        self.revision = 0
+        """The newest one of the configuration that is known."""
+
+    def take(self, kind: Kind, batch: Batch) -> None:
+        """What has changed in the store; taken twice it does no harm."""
+        prefix, backlog, desired = config_prefix(self._label, kind), self._reconciler.backlog, self._reconciler.desired
+        for entry in batch.entries:
+            self._on_progress()
+            name = entry.key.removeprefix(prefix)
+            if entry.value is None:
+                if kind is Kind.VPP:
+                    self.vpp_desired.pop(name, None)
+                else:
+                    backlog.add(desired.delete(name))
+                continue
+            match read(kind, name, entry.value, entry.mod_revision, self._allowed_dirs):
+                case VppConfigured() as found:
+                    self.vpp_desired[name] = found
+                case found:
+                    backlog.add(desired.put(found))
+        self.revision = max(self.revision, batch.revision)
+        if batch.full:
+            self.listed.add(kind)
+        if kind is Kind.VPP:
+            backlog.add(desired.serve(host_names(self.vpp_desired)))
+
+    def new_references(self) -> list[NamespaceRef] | None:
+        """All references to namespaces, when they are others than the last time; None: they are the same."""
+        desired = self._reconciler.desired
+        if self._generation == desired.generation:
+            return None
+        self._generation = desired.generation
+        return list(desired.references())
+
+
+def read(kind: Kind, name: str, value: bytes, revision: int, allowed_dirs: Sequence[str]) -> Configured | VppConfigured:
+    """What `configured` gives; an error of ours makes the document Invalid, and stops no other one."""
+    try:
+        return configured(kind, name, value, revision, allowed_dirs)
+    except Exception as error:
+        if shortage(error):
+            raise
+        log.exception("%s: internal error in reading its document", name)
+        problem = Invalid.of([Problem("", f"internal error: {type(error).__name__}; the agent's log has where")])
+        return VppConfigured(name, problem, revision) if kind is Kind.VPP else Configured(name, problem, revision)
 
 
 def configured(

@@ -11,13 +11,14 @@ from vppctl.agent.logs import set_up_logging
 from vppctl.agent.runtime import Agent
 from vppctl.agent.settings import AgentSettings
 from vppctl.agent.sources import hold_signals
+from vppctl.agent.stderr import Stderr
 from vppctl.linux.namespaces import raise_file_limit
 from vppctl.linux.privileges import NEEDED, TO_FOLLOW, lacking
 
 log = logging.getLogger("vppctl.agent")
 
 
-def run(settings: AgentSettings) -> int:
+def run(settings: AgentSettings, stderr: Stderr | None = None) -> int:
     """Run the agent until it is told to stop, or with `once` until everything was looked at once.
 
     Returns the exit code: 0, or 1 when `once` and not all interfaces are applied. Raises StoreError when `once`
@@ -35,9 +36,15 @@ def run(settings: AgentSettings) -> int:
     if not settings.once:
         gc.enable()
     with AgentLock(settings.label) as lock, ExitStack() as stack:
-        agent = Agent(settings, lock)
+        agent = Agent(settings, lock, stderr.dropped if stderr else str)
+        if stderr:
+            stack.callback(stderr.finish)
+            agent.sources.supervisor.add_chore(stderr.pending)
         if settings.http:
-            from vppctl.agent.web import serve
+            from vppctl.agent.web import listen
 
-            stack.callback(serve(settings.http, agent.facts))
+            supervisor = agent.sources.supervisor
+            serve, end = listen(settings.http, agent.facts, lambda why: supervisor.note("http", why))
+            stack.callback(end)
+            supervisor.start("http", serve)
         return agent.run()

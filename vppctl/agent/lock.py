@@ -27,6 +27,7 @@ PULSE = 5.0
 """Seconds between two beats of an agent with nothing to do."""
 STALE = 60.0
 """Seconds without a beat after which the deciding thread counts as hung."""
+_LINE = 1 << 16
 _FLOCK = struct.Struct("@hhqqi")
 """struct flock on 64 bits (asm-generic/fcntl.h): type, whence, start, length, PID."""
 
@@ -64,6 +65,8 @@ class AgentLock:
         except VppctlError:
             os.close(self._fd)
             raise
+        # What an earlier agent has left is overwritten.
+        self._written: str | None = None
         self.beat()
 
     def __enter__(self) -> Self:
@@ -74,9 +77,16 @@ class AgentLock:
             self._name.close()
         os.close(self._fd)
 
-    def beat(self) -> None:
-        """Still deciding."""
-        os.utime(self._fd)
+    def beat(self, troubles: str = "") -> None:
+        """Still deciding; `troubles` is one line about what does not work."""
+        # One that cannot be written ends nobody: whoever looks at it sees that it is old.
+        with contextlib.suppress(OSError):
+            os.utime(self._fd)
+            if troubles != self._written:
+                content = troubles.encode(errors="replace")
+                os.pwrite(self._fd, content + b"\n", 0)
+                os.ftruncate(self._fd, len(content) + 1)
+                self._written = troubles
         if self._name:
             # Whoever has asked who has the name knows by now. BlockingIOError: nobody waits any more.
             with contextlib.suppress(OSError):
@@ -171,6 +181,15 @@ def has_own_run(label: str) -> bool:
     """Whether an agent of this label is on this host and has a /run of its own."""
     owner = _owner(label)
     return owner is not None and owner.uid in (0, os.geteuid())
+
+
+def troubles(label: str) -> str:
+    """What does not work for the agent of this label on this host, on one line; empty when all does."""
+    try:
+        with lock_path(label).open(encoding="utf-8", errors="replace") as file:
+            return file.readline(_LINE).strip()
+    except OSError:
+        return ""
 
 
 def lock_path(label: str) -> Path:

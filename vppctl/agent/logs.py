@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
 
@@ -41,6 +42,15 @@ def set_up_logging(form: str, level: str) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level.upper())
+    # Of a library's thread: where it ended, and not what the error says.
+    threading.excepthook = _on_thread_end
+
+
+def _on_thread_end(end: threading.ExceptHookArgs) -> None:
+    if end.exc_value is not None:
+        name = end.thread.name if end.thread else "without a name"
+        error = (end.exc_type, end.exc_value, end.exc_traceback)
+        logging.getLogger("vppctl").error("thread %s has ended", name, exc_info=error)
 
 
 def change_level(step: int) -> str:

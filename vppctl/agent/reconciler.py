@@ -10,11 +10,13 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
+from vppctl.agent.isolation import by_halves
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
-from vppctl.agent.work import Pass
-from vppctl.errors import cause
+from vppctl.agent.work import Pass, as_failed
+from vppctl.errors import cause, shortage
 from vppctl.linux.executor import Executor
 from vppctl.linux.host import host_identity
 from vppctl.linux.nsids import NsidTable
@@ -71,6 +73,8 @@ class Reconciler:
         self._first: set[PairId] | None = None
         """Pairs of the start that were not looked at yet."""
         self._sweep, self._sweep_at = True, 0.0
+        self._whole, self._looked_at = True, set[PairId]()
+        """Whether the kernel has answered all of the present run, and what that has looked at."""
 
     def sweep(self) -> None:
         """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
@@ -96,34 +100,39 @@ class Reconciler:
         """Do all that is due at `now`; returns the news by interface name, None for one that is no more."""
         scope = self.backlog.due(now)
         self.done = {}
-        if self._first is None:
-            self._first = self.desired.all_pairs()
+        self._first = self.desired.all_pairs() if self._first is None else self._first
         if not self.started:
             scope |= self._first
         if self._sweep and now >= self._sweep_at:
             scope |= self._search(now)
         news: dict[str, Condition | None] = {}
-        whole, looked_at = True, set[PairId]()
+        self._whole, self._looked_at = True, set()
         for part in self.places.parts(scope):
-            if part <= looked_at:
-                continue
-            self._on_progress()
-            retried, doubtful = self.pacing.retried(part, now), self.pacing.doubtful()
-            policy = Policy(bool(self._first), self._adopt, self._first, retried, doubtful)
-            work = Pass(part - looked_at, policy, retried=retried)
-            with ExitStack() as stack:
-                try:
-                    self._rounds(stack, work, now)
-                except OSError as error:
-                    self._give_up(error, work)
-                    whole = False
-                else:
-                    self._first -= work.scope - work.blind
-            looked_at |= work.scope
-            self.done.update(work.done)
-            news.update(self._conclude(work, now))
-        self.started = self.started or whole
+            if not part <= self._looked_at:
+                news |= by_halves(part, partial(self._pass, now))
+        self.started = self.started or self._whole
         return news
+
+    def _pass(self, now: float, scope: set[PairId], error: Exception | None = None) -> dict[str, Condition | None]:
+        """One pass over those of these pairs that this run has not looked at; after an `error` what is said of them."""
+        self._on_progress()
+        first = self._first or set()
+        retried, doubtful = self.pacing.retried(scope, now), self.pacing.doubtful()
+        work = Pass(
+            scope - self._looked_at, Policy(bool(first), self._adopt, first, retried, doubtful), retried=retried
+        )
+        if error is None:
+            try:
+                with ExitStack() as stack:
+                    self._rounds(stack, work, now)
+                self._first = first - (work.scope - work.blind)
+            except OSError as refusal:
+                error = refusal
+        if error is not None:
+            self._give_up(error, work)
+        self._looked_at |= work.scope
+        self.done.update(work.done)
+        return self._conclude(work, now)
 
     def survey(self) -> Iterator[tuple[ObservedState, Plan]]:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
@@ -148,13 +157,17 @@ class Reconciler:
         self._sweep = False
         return found
 
-    def _give_up(self, error: OSError, work: Pass) -> None:
+    def _give_up(self, error: Exception, work: Pass) -> None:
         """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""
-        text = f"the kernel cannot be asked: {cause(error)}"
-        log.warning("%s", text)
+        number = shortage(error) or getattr(error, "errno", 0) or 0
+        text = f"internal error: {type(error).__name__}; the log has where"
+        if number or isinstance(error, OSError):
+            text = f"the kernel cannot be asked: {cause(error)}"
+            log.warning("%s", text)
+            self._whole = False
         work.conditions.clear()
         for pair in work.scope:
-            self._fail(pair, Failure(error.errno or 0, text), work)
+            self._fail(pair, Failure(number, text), work)
 
     def _fail(self, pair: PairId, failure: Failure, work: Pass) -> None:
         """Nothing is known of what the kernel has of this pair, but what its documents say holds all the same."""
@@ -272,21 +285,16 @@ class Reconciler:
             failure, unsettled = work.failures.get(pair), pair in work.unsettled
             conditions = [c for name in self.desired.members(pair) if (c := work.conditions.get(name))]
             if failure and not unsettled:
-                conditions = [_failed(condition, failure.reason, failure.message) for condition in conditions]
+                # A namespace that could not be created is not one that is awaited.
+                anyway = isinstance(judge(self.desired, pair), Awaiting)
+                conditions = [as_failed(c, failure.reason, failure.message, anyway=anyway) for c in conditions]
             waiting, retried = pair in work.waiting, pair in work.retried
             looked = Looked(conditions, work.drift.get(pair, ()), failure is not None, unsettled, waiting, retried)
             if contest := self.pacing.conclude(pair, looked, now):
-                conditions = [_failed(condition, Reason.KERNEL_ERROR, contest) for condition in conditions]
+                conditions = [as_failed(c, Reason.KERNEL_ERROR, contest) for c in conditions]
             news.update((condition.name, condition) for condition in conditions)
             for name in (pair.first, pair.second):
                 # What is left of one that is not configured is what a document with errors freezes.
                 if name not in self.desired.configured and not (failure and name in self.memory.places):
                     news[name] = None
         return news
-
-
-def _failed(condition: Condition, reason: Reason, message: str) -> Condition:
-    """The condition of what the kernel has refused or others have changed, unless a better reason is known."""
-    if condition.reason is not Reason.NONE:
-        return condition
-    return condition._replace(state=State.FAILED, reason=reason, message=message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import queue
 import signal
 import threading
@@ -12,7 +12,9 @@ from types import FrameType
 from typing import NamedTuple
 
 from vppctl.agent.counters import Counted
+from vppctl.agent.supervisor import SourceChanged, Supervisor
 from vppctl.agent.vpp_worker import VppNews, VppWorker
+from vppctl.errors import shortage
 from vppctl.linux.monitor import KernelEvent, LinkChanged, LinkMonitor, LinksChanged, NamespaceGone, Overrun
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.watcher import NamespacesChanged, NamespaceWatcher
@@ -20,10 +22,8 @@ from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.model.keys import Kind
 from vppctl.reconcile.mirror import Batch, Mirror
-from vppctl.store.base import Store
 from vppctl.store.follow import follow
-
-log = logging.getLogger("vppctl.agent")
+from vppctl.store.shared import SharedStore
 
 DOCKER_PATIENCE = 2.0
 """Seconds that the first pass waits for Docker's first answer, so that what is there is not taken for gone."""
@@ -37,9 +37,7 @@ class StoreState(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Finish the batch in hand and end; `failed` when a thread has died, so that a whole agent is started."""
-
-    failed: bool = False
+    """Finish the batch in hand and end."""
 
 
 class Resync(NamedTuple):
@@ -71,6 +69,7 @@ Event = (
     | MicroservicesChanged
     | Stop
     | Resync
+    | SourceChanged
     | Verbosity
 )
 
@@ -94,18 +93,21 @@ class Sources:
 
     def __init__(self, microservices: Microservices) -> None:
         self.inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.supervisor = Supervisor(lambda: self.inbox.put(SourceChanged()))
         self._microservices = microservices
         self._watcher = NamespaceWatcher()
         self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._store: SharedStore | None = None
         self._monitor: LinkMonitor | None = None
         self._changed: set[LinkChanged] = set()
         self._changing = threading.Lock()
         self._docker_since: float | None = None
         self._vpp: VppWorker | None = None
 
-    def follow_store(self, store: Store, kind: Kind, prefix: str) -> None:
+    def follow_store(self, shared: SharedStore, kind: Kind, prefix: str) -> None:
         """From now on changes of this kind of configuration arrive."""
+        self._store = shared
+        mirror = Mirror()
 
         def deliver(batch: Batch) -> None:
             self.inbox.put(Configuration(kind, batch))
@@ -115,23 +117,61 @@ class Sources:
             if kind is Kind.LINUX:
                 self.inbox.put(StoreState(ready, error))
 
-        self._start(f"store-{kind}", follow, store, prefix, Mirror(), self._stop, deliver, state)
+        def body() -> None:
+            while not self._stop.is_set():
+                session = shared.take()
+                try:
+                    mirror.start_again()
+                    follow(session.store, prefix, mirror, session.over, deliver, state)
+                except Exception:
+                    # A connection that an error of ours has interrupted is not to be trusted.
+                    shared.renew()
+                    raise
+                finally:
+                    shared.give(session)
+
+        self.supervisor.start(f"store-{kind}", body)
+
+    def renew(self) -> None:
+        """Connect anew to the store and to Docker, with what is on the disk now: certificates and passwords change."""
+        if self._store:
+            self._store.renew()
+        self._microservices.close()
 
     def follow_vpp(self, worker: VppWorker) -> None:
         """From now on VPP follows its configuration."""
         self._vpp = worker
-        self._start("vpp", worker.run)
+        self.supervisor.start("vpp", worker.run)
 
     def follow_kernel(self, nsids: NsidTable) -> None:
         """From now on events of links and namespaces arrive."""
-        self._monitor = LinkMonitor(nsids, self._hear)
-        self._start("kernel", self._monitor.run, self._stop)
-        self._start("namespaces", self._watcher.run, self._stop, self.inbox.put)
+
+        def links() -> None:
+            try:
+                again = self._monitor is None
+                self._monitor = monitor = self._monitor or LinkMonitor(nsids, self._hear)
+                if again:
+                    # Nobody has heard what happened meanwhile.
+                    self.inbox.put(Overrun())
+                monitor.run(self._stop)
+            finally:
+                self._monitor = None
+
+        # Before the first look, so that nothing falls in between; where something has run out, the thread tries again.
+        try:
+            self._monitor = LinkMonitor(nsids, self._hear)
+        except OSError as error:
+            if not shortage(error):
+                raise
+        self.supervisor.start("kernel", links)
+        self.supervisor.start("namespaces", lambda: self._watcher.run(self._stop, self.inbox.put))
 
     def changed_links(self) -> set[LinkChanged]:
         """What the kernel has told of links by now and nobody has taken yet."""
-        if self._monitor:
-            self._monitor.flush()
+        if monitor := self._monitor:
+            # One that fails is its own thread's to report, and its end is followed by a look at everything.
+            with contextlib.suppress(OSError):
+                monitor.flush()
         with self._changing:
             changed, self._changed = self._changed, set()
         return changed
@@ -160,7 +200,12 @@ class Sources:
         wanted = any(reference.type is NamespaceType.MICROSERVICE_REF_NS for reference in references)
         if wanted and self._docker_since is None:
             self._docker_since = time.monotonic()
-            self._start("docker", self._microservices.run, self._stop, self.inbox.put)
+            self.supervisor.start("docker", lambda: self._microservices.run(self._stop, self._hear_docker))
+
+    def _hear_docker(self, event: MicroservicesChanged) -> None:
+        if event.labels is None:
+            self.supervisor.note("docker", self._microservices.trouble)
+        self.inbox.put(event)
 
     def docker_wait(self) -> float:
         """Seconds that Docker's first answer is still worth waiting for; 0 when it is there or not needed."""
@@ -171,12 +216,12 @@ class Sources:
     def stop(self, timeout: float) -> None:
         """End the threads; those that take longer than `timeout` seconds end with the process."""
         self._stop.set()
+        if self._store:
+            self._store.renew()
         self._microservices.close()
         if self._vpp:
             self._vpp.stop()
-        deadline = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self.supervisor.stop(timeout)
 
     def _on_signal(self, event: Stop | Resync | Verbosity) -> Callable[[int, FrameType | None], None]:
         def handle(_number: int, _frame: FrameType | None) -> None:
@@ -184,15 +229,3 @@ class Sources:
             self.inbox.put(event)
 
         return handle
-
-    def _start(self, name: str, target: Callable[..., None], *arguments: object) -> None:
-        def body() -> None:
-            try:
-                target(*arguments)
-            except Exception:
-                log.exception("thread %s has died", name)
-                self.inbox.put(Stop(failed=True))
-
-        thread = threading.Thread(target=body, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from vppctl.agent.status import Publisher, Report, Reports, report, rfc3339, vpp_report
+from vppctl.agent.publisher import Publisher
+from vppctl.agent.reconciler import Reconciler
+from vppctl.agent.status import Report, Reports, report, rfc3339, vpp_report
 from vppctl.agent.vpp_worker import VppNews
 from vppctl.model.interface import Interface
 from vppctl.model.keys import Kind, status_key, status_prefix
@@ -85,6 +87,19 @@ class Teller:
         key = status_key(self.label, condition.name, Kind.LINUX)
         content = report(condition, interface, retries, place)
         self._say(key, condition, content, operations, seconds)
+
+    def passed(self, reconciler: Reconciler, news: Mapping[str, Condition | None], seconds: float) -> None:
+        """A pass over interfaces of Linux, in `seconds`, has led to these conditions; None: there is none any more."""
+        for name, condition in news.items():
+            if condition is None:
+                self.gone(Kind.LINUX, name)
+                continue
+            interface, pair = reconciler.desired.interface(name), reconciler.desired.pair_of(name)
+            place = reconciler.desired.place(interface) if interface else None
+            told = reconciler.resolver.told(interface.namespace, place) if interface and place else {}
+            done = reconciler.done.get(pair, ())
+            self.linux(condition, interface, reconciler.backlog.retries(pair), told, done, seconds)
+        self.reports.tell()
 
     def gone(self, kind: Kind, name: str) -> None:
         """There is nothing to be said about this one any more."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from vppctl.errors import cause
 from vppctl.linux.hosts import Host, find_hosts, set_mac
 from vppctl.model.interface import VppInterface
 from vppctl.reconcile.contention import Contention, in_words
@@ -53,7 +54,15 @@ class VppNews(NamedTuple):
 class VppWorker:
     """Follows one VPP. `configure`, `wake` and `stop` may be called from any thread."""
 
-    def __init__(self, label: str, path: str | None, deliver: Callable[[VppNews], None]) -> None:
+    def __init__(
+        self,
+        label: str,
+        path: str | None,
+        deliver: Callable[[VppNews], None],
+        on_trouble: Callable[[str], None] = lambda _why: None,
+    ) -> None:
+        """`on_trouble` hears why VPP cannot be asked; an empty text: it can, or nothing is wanted of it."""
+        self._on_trouble = on_trouble
         self._marks, self._path, self._deliver = VppMarks(label), path or DEFAULT_SOCKET, deliver
         self._explicit = path is not None
         self._known = False
@@ -85,6 +94,17 @@ class VppWorker:
 
     def run(self) -> None:
         """Follow until stopped; the body of a thread."""
+        try:
+            self._follow()
+        except Exception as error:
+            self._lose(f"VPP is not followed: {cause(error)}")
+            desired = self._desired
+            self._tell({name: self._unavailable(configured) for name, configured in desired.items()}, desired)
+            raise
+        if self._vpp:
+            self._vpp.close()
+
+    def _follow(self) -> None:
         due = earliest = 0.0
         while not self._stop:
             woken = self._wake.wait(min(PATIENCE, max(0.0, due - time.monotonic())) if self._wanted() else None)
@@ -97,8 +117,8 @@ class VppWorker:
                 self._changed = False
                 due = time.monotonic() + self.look()
                 earliest = time.monotonic() + GAP
-        if self._vpp:
-            self._vpp.close()
+            if not self._wanted():
+                self._on_trouble("")
 
     def look(self) -> float:
         """One pass over everything; returns the seconds until the next."""
@@ -110,6 +130,7 @@ class VppWorker:
                 self._vpp = Vpp(self._path, self.wake)
                 log.info("connected to VPP %s at %s", self._vpp.version, self._path)
                 self._trouble = ""
+                self._on_trouble("")
             failed = self._converge(self._vpp, desired)
         except VppAwayError as error:
             self._lose(str(error))
@@ -126,9 +147,8 @@ class VppWorker:
         return self._known and bool(self._explicit or self._desired or self._told or self._vpp)
 
     def _lose(self, why: str) -> None:
-        if why != self._trouble:
-            log.warning("%s", why)
         self._trouble = why
+        self._on_trouble(why)
         # What a new VPP does not have is nobody's doing.
         self._asked.clear()
         if self._vpp is not None:

@@ -13,11 +13,12 @@ import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from vppctl.agent.facts import Facts
-from vppctl.errors import UsageError, VppctlError
+from vppctl.errors import UsageError, VppctlError, cause, shortage
 
 log = logging.getLogger("vppctl.agent.web")
 
@@ -26,6 +27,9 @@ CONNECTIONS = 16
 """At the same time: every local user may connect, and each has a thread."""
 DEADLINE = 10.0
 """Seconds for a whole request: `timeout` is for each octet of it."""
+
+SHORTAGE_PAUSE = 1.0
+"""Seconds until a connection that could not be taken is tried again."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -53,9 +57,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         facts = self.server.facts
         match self.path.partition("?")[0]:
             case "/healthz":
-                self._answer("ok" if facts.alive() else "the deciding thread hangs", ok=facts.alive())
+                self._answer("" if facts.alive() else "the deciding thread hangs")
             case "/readyz":
-                self._answer("ok" if facts.ready else "the first full comparison is not done", ok=facts.ready)
+                self._answer("" if facts.ready else "the first full comparison is not done")
             case "/metrics":
                 self._metrics()
             case _:
@@ -68,8 +72,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         registry.register(self.server.facts)
         self._send(200, generate_latest(registry), CONTENT_TYPE_LATEST)
 
-    def _answer(self, text: str, *, ok: bool) -> None:
-        self._send(200 if ok else 503, f"{text}\n".encode(), "text/plain; charset=utf-8")
+    def _answer(self, problem: str) -> None:
+        """A problem is a reason to start again; what fails outside is none, and stands on a line of its own."""
+        troubles = self.server.facts.troubles()
+        text = f"{problem or 'ok'}\n" + (f"degraded: {troubles}\n" if troubles else "")
+        self._send(503 if problem else 200, text.encode(), "text/plain; charset=utf-8")
 
     def _send(self, status: int, body: bytes, kind: str) -> None:
         self.send_response(status)
@@ -92,10 +99,39 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 4 * CONNECTIONS
     """So that those who are refused hear it at once."""
 
-    def __init__(self, family: socket.AddressFamily, address: Any, facts: Facts) -> None:
+    def __init__(
+        self, family: socket.AddressFamily, address: Any, facts: Facts, on_trouble: Callable[[str], None]
+    ) -> None:
         self.address_family, self.facts = family, facts
+        self._serving, self._on_trouble = False, on_trouble
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         super().__init__(address, _Handler)
+
+    def run(self) -> None:
+        """Serve until the end; an error begins it again."""
+        self._serving = True
+        try:
+            self.serve_forever(0.2)
+        finally:
+            self._serving = False
+
+    def end(self) -> None:
+        """Stop serving."""
+        if self._serving:
+            self.shutdown()
+        self.server_close()
+
+    def get_request(self) -> Any:
+        """The next connection; while there is no descriptor for it, it waits, and the thread does not spin."""
+        try:
+            found = super().get_request()
+        except OSError as error:
+            if shortage(error):
+                self._on_trouble(f"no connection can be taken: {cause(error)}")
+                time.sleep(SHORTAGE_PAUSE)
+            raise
+        self._on_trouble("")
+        return found
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """In a thread of its own, while there is room for one."""
@@ -127,24 +163,27 @@ class _Server(http.server.ThreadingHTTPServer):
         self.socket.bind(self.server_address)
 
 
-def serve(address: str, facts: Facts) -> Callable[[], None]:
-    """Serve at `address` in threads of its own; returns what ends it. Raises UsageError and VppctlError."""
+def listen(
+    address: str, facts: Facts, on_trouble: Callable[[str], None]
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Listen at `address`; returns what serves, as the body of a thread, and what ends that.
+
+    Raises UsageError and VppctlError.
+    """
     family, where = parse(address)
     if family is socket.AF_UNIX and not _is_served(where):
         _remove_stale(where)
     try:
-        server = _Server(family, where, facts)
+        server = _Server(family, where, facts, on_trouble)
     except OSError as error:
         raise VppctlError(f"--http {address}: cannot be served: {error.strerror}; choose another address") from None
-    threading.Thread(target=server.serve_forever, args=(0.2,), name="http", daemon=True).start()
 
     def end() -> None:
-        server.shutdown()
-        server.server_close()
+        server.end()
         if family is socket.AF_UNIX:
             _remove_stale(where)
 
-    return end
+    return server.run, end
 
 
 def parse(address: str) -> tuple[socket.AddressFamily, Any]:

@@ -8,7 +8,7 @@ from vppctl.linux.namespaces import Netns
 from vppctl.reconcile.drift import Drift
 from vppctl.reconcile.operations import Failure
 from vppctl.reconcile.plan import Policy
-from vppctl.reconcile.state import Condition, NetnsId, PairId
+from vppctl.reconcile.state import Condition, NetnsId, PairId, Reason, State
 
 
 @dataclass(slots=True)
@@ -31,3 +31,10 @@ class Pass:
     """Those that did not stay as configured for as long as the pass took."""
     blind: set[PairId] = field(default_factory=set)
     """Those of `failures` of which nothing is known: a namespace of theirs could not be looked at."""
+
+
+def as_failed(condition: Condition, reason: Reason, message: str, *, anyway: bool = False) -> Condition:
+    """The condition of what the kernel has refused or others have changed, unless a better reason is known."""
+    if condition.reason is not Reason.NONE and not anyway:
+        return condition
+    return condition._replace(state=State.FAILED, reason=reason, message=message)

@@ -66,6 +66,7 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     """
     from vppctl.agent.launch import run
     from vppctl.agent.settings import AgentSettings
+    from vppctl.agent.stderr import never_wait
     from vppctl.cli.documents import load
     from vppctl.cli.entries import write
     from vppctl.cli.render import print_status
@@ -79,6 +80,8 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     choices["stats_interval"] = 0.0 if interval in ("0", "0s") else duration(interval, "--stats-interval")
     settings = Settings(options)
     require(TO_CHANGE if choices["once"] else TO_FOLLOW)
+    # What needs more privileges: standard error may belong to the user who became root.
+    stderr = never_wait()
     # Before the store makes threads.
     give_up()
     if files:
@@ -95,9 +98,11 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
             store=where,
             label=settings.label,
             version=__version__,
+            reread=lambda: Settings(options).store(),
             on_status=lambda reports: print_status(reports, "table", settings.color),
             **choices,
-        )
+        ),
+        stderr,
     )
 
 
@@ -107,28 +112,45 @@ def agent_health(options: dict[str, Any]) -> None:
     """Exit with 0 while the agent of this label is alive.
 
     On the agent's host it must have decided something within the last minute; elsewhere the store must have its
-    heartbeat. For a container's HEALTHCHECK.
+    heartbeat. What does not work (a store, Docker or VPP that is away) is printed, and is no reason to start the agent
+    again. For a container's HEALTHCHECK.
 
     \b
     Example:
       vppctl agent health
     """
-    from vppctl.agent.lock import pulse
+    from vppctl.agent.lock import pulse, troubles
     from vppctl.cli.presence import absence
+    from vppctl.cli.render import clean
     from vppctl.model.keys import agent_key
 
     settings = Settings(options)
     problem = pulse(settings.label)
+    degraded = troubles(settings.label)
     if problem is None:
         store = settings.open_store()
         try:
-            alive = store.get(agent_key(settings.label)) is not None
-            problem = "" if alive else absence(store, settings.label).message
+            entry = store.get(agent_key(settings.label))
+            problem = "" if entry else absence(store, settings.label).message
         finally:
             store.close()
+        degraded = _reported(entry.value or b"") if entry else ""
     if problem:
         raise VppctlError(problem)
-    click.echo(f"the agent of label {settings.label} is alive")
+    click.echo(
+        clean(f"the agent of label {settings.label} is alive{f', but degraded: {degraded}' if degraded else ''}")
+    )
+
+
+def _reported(heartbeat: bytes) -> str:
+    """What does not work, as an agent reports it; what stands in the store may be anything."""
+    import json
+
+    try:
+        found = json.loads(heartbeat)
+        return "; ".join(str(line) for line in found.get("troubles", ()))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return ""
 
 
 @agent_command.command("cleanup")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from vppctl.linux import syscalls
 from vppctl.linux.beneath import look, open_beneath
-from vppctl.linux.namespaces import Netns, open_own
+from vppctl.linux.namespaces import Netns, inside, open_own
 from vppctl.linux.processes import of_process
-from vppctl.linux.syscalls import CLONE_NEWNET, MS_BIND, MS_REC, MS_SHARED
+from vppctl.linux.syscalls import MS_BIND, MS_REC, MS_SHARED
 from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef, NamespaceType
 from vppctl.reconcile.state import NetnsId, Unavailable
 
@@ -46,25 +46,25 @@ def create_named(name: str) -> None:
             time.sleep(MAKING / 100)
     # The mount goes onto this very file, wherever a link of that name may lead by then.
     target = look(RUN_NETNS, name)
-    failure: list[OSError] = []
-
-    def make() -> None:
-        try:
-            syscalls.unshare(CLONE_NEWNET)
-            own = f"/proc/self/task/{threading.get_native_id()}/ns/net"
-            syscalls.mount(own, f"/proc/self/fd/{target}", MS_BIND)
-        except OSError as error:
-            failure.append(error)
-
-    # The thread ends with its namespace; the bind mount keeps that alive.
-    thread = threading.Thread(target=make, name="netns-add")
-    thread.start()
-    thread.join()
-    os.close(target)
-    if failure:
+    try:
+        # The bind mount keeps the namespace alive.
+        with inside(None):
+            syscalls.mount("/proc/thread-self/ns/net", f"/proc/self/fd/{target}", MS_BIND)
+    except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(path)
-        raise failure[0]
+        if error.errno in (errno.ENOSPC, errno.EUSERS) and "unshare" in str(error):
+            error.strerror = f"{error.strerror}; raise sysctl user.max_net_namespaces, which is {_limit()}"
+        raise
+    finally:
+        os.close(target)
+
+
+def _limit() -> str:
+    try:
+        return Path("/proc/sys/user/max_net_namespaces").read_text().strip()
+    except OSError:
+        return "unknown"
 
 
 def _is_there(name: str) -> bool:

@@ -55,11 +55,17 @@ class Netns:
 
 
 @contextlib.contextmanager
-def inside(netns: Netns) -> Iterator[None]:
-    """Run the block with the calling thread in `netns`. Raises OSError when it cannot be entered."""
+def inside(netns: Netns | None) -> Iterator[None]:
+    """Run the block with the calling thread in `netns`; None: in a new one. Raises OSError when it cannot be entered.
+
+    A new one ends with the block, unless something holds it by then.
+    """
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        syscalls.setns(netns.fd, CLONE_NEWNET)
+        if netns:
+            syscalls.setns(netns.fd, CLONE_NEWNET)
+        else:
+            syscalls.unshare(CLONE_NEWNET)
         try:
             yield
         finally:

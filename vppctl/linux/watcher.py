@@ -27,7 +27,9 @@ class NamespaceWatcher:
     """Follows the references it was last given. `follow` may be called from any thread."""
 
     def __init__(self) -> None:
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake = -1
+        self._waking = threading.Lock()
+        self._began = False
         self._pids: frozenset[int] = frozenset()
         self._followed: frozenset[int] = frozenset()
         self._pidfds: dict[int, int] = {}
@@ -38,25 +40,35 @@ class NamespaceWatcher:
         pids = frozenset(pid for reference in references if (pid := _pid(reference)))
         if pids != self._pids:
             self._pids = pids
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_write(self._wake, 1)
+            with self._waking, contextlib.suppress(BlockingIOError):
+                if self._wake >= 0:
+                    os.eventfd_write(self._wake, 1)
 
     def run(self, stop: threading.Event, deliver: Callable[[NamespacesChanged], None]) -> None:
-        """Deliver until `stop` is set; the body of a thread."""
+        """Deliver until `stop` is set; the body of a thread, which may begin again after an error."""
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self._follow(stop, deliver)
+        finally:
+            for pidfd in self._pidfds.values():
+                os.close(pidfd)
+            self._pidfds.clear()
+            with self._waking:
+                os.close(self._wake)
+                self._wake = -1
+
+    def _follow(self, stop: threading.Event, deliver: Callable[[NamespacesChanged], None]) -> None:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         with open("/proc/thread-self/mountinfo", "rb") as mounts:
             # proc(5): a change of the mount table is reported as POLLERR and POLLPRI.
             poll.register(mounts, select.POLLPRI | select.POLLERR)
-            try:
-                while not stop.is_set():
-                    changed = self._wait(poll, mounts.fileno())
-                    if self._look(poll) or changed:
-                        deliver(NamespacesChanged())
-            finally:
-                for pidfd in self._pidfds.values():
-                    os.close(pidfd)
-                self._pidfds.clear()
+            # After an error nobody knows what has happened meanwhile.
+            changed, self._began = self._began, True
+            while not stop.is_set():
+                if self._look(poll) or changed:
+                    deliver(NamespacesChanged())
+                changed = self._wait(poll, mounts.fileno())
 
     def _wait(self, poll: select.poll, mounts: int) -> bool:
         """Wait for what announces itself; returns whether anything did."""

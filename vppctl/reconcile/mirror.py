@@ -54,7 +54,11 @@ class Broken(NamedTuple):
     message: str
 
 
-Message = Listed | Changed | Progress | Compacted | Broken
+class Alive(NamedTuple):
+    """The watch goes on; nothing has happened."""
+
+
+Message = Listed | Changed | Progress | Compacted | Broken | Alive
 
 
 class ListRequest(NamedTuple):
@@ -64,10 +68,9 @@ class ListRequest(NamedTuple):
 
 
 class WatchRequest(NamedTuple):
-    """Watch from `revision` on; before that wait `delay` seconds."""
+    """Watch from `revision` on."""
 
     revision: int
-    delay: float = 0.0
 
 
 class Batch(NamedTuple):
@@ -96,10 +99,13 @@ class Mirror:
     ready: bool = False
     """True between a full list and the next break: what is absent here is absent there."""
     error: str = ""
-    """Why the store cannot be followed at present; empty while it can."""
+    """Why the store cannot be followed at present; empty while it can. A list alone does not clear it: a store that
+    answers lists and refuses to be watched is not followed."""
     _known: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Of every key its modification revision and the hash of its value."""
     _failures: int = 0
+    """Breaks, and compactions but for the first, since the watch last gave a message."""
+    _compacted: bool = False
     _relist: bool = True
 
     def feed(self, message: Message) -> Batch | None:
@@ -112,11 +118,15 @@ class Mirror:
             case Progress(revision) if revision >= self.revision:
                 self._healthy()
                 self.revision = revision
+            case Alive():
+                self._healthy()
             case Progress():
                 # The store has forgotten what it once told us: wiped and started again, or restored from a backup.
                 self.ready, self._relist = False, True
             case Compacted():
                 self.ready, self._relist = False, True
+                self._failures += self._compacted
+                self._compacted = True
             case Broken(text):
                 self.ready, self._relist, self.error = False, True, text
                 self._failures += 1
@@ -124,17 +134,20 @@ class Mirror:
 
     def request(self) -> ListRequest | WatchRequest:
         """What to ask of the store next, once the current request has ended."""
-        delay = 0.0
-        if self._failures:
-            delay = min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(self._failures - 1, 16))
-        return ListRequest(delay) if self._relist else WatchRequest(self.revision + 1, delay)
+        if not self._relist:
+            return WatchRequest(self.revision + 1)
+        delay = BACKOFF_FIRST * 2.0 ** min(self._failures - 1, 16) if self._failures else 0.0
+        return ListRequest(min(BACKOFF_LAST, delay))
+
+    def start_again(self) -> None:
+        """Another connection is used from now on: list, whatever the last one was about to do."""
+        self.ready, self._relist = False, True
 
     def _healthy(self) -> None:
-        self.ready, self.error, self._failures = True, "", 0
+        self.ready, self.error, self._failures, self._compacted = True, "", 0, False
 
     def _listed(self, revision: int, entries: tuple[Entry, ...]) -> Batch:
-        self._healthy()
-        self._relist = False
+        self.ready, self._relist = True, False
         listed = {entry.key: _version(entry) for entry in entries}
         gone = tuple(Entry(key, None, revision) for key in self._known if key not in listed)
         # A store that was wiped and started again counts from 1 again: only equality says "unchanged".

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 
 from vppctl.errors import StoreError
-from vppctl.reconcile.mirror import Batch, Broken, ListRequest, Message, Mirror, WatchRequest
+from vppctl.reconcile.mirror import Alive, Batch, Broken, ListRequest, Message, Mirror, WatchRequest
 from vppctl.store.base import Store
 
 PATIENCE = 0.5
 """Seconds that a stop may go unnoticed."""
+SETTLED = 1.0
+"""Seconds after which a watch that has nothing to report counts as one that works."""
 
 
 def follow(
@@ -33,20 +36,19 @@ def follow(
         batch = mirror.feed(message)
         if batch is not None:
             deliver(batch)
-        state = mirror.ready, mirror.error
+        state = mirror.ready and not mirror.error, mirror.error
         # A compaction is not worth a word: the next list follows at once.
-        if state != told and (mirror.ready or mirror.error):
+        if state != told and any(state):
             told = state
             on_state(*state)
 
     while not stop.is_set():
-        request = mirror.request()
-        # Ten thousand agents that have lost one store do not come back in step.
-        if request.delay and stop.wait(request.delay * random.uniform(0.5, 1.5)):
-            return
         try:
-            match request:
-                case ListRequest():
+            match mirror.request():
+                case ListRequest(delay):
+                    # Ten thousand agents that have lost one store do not come back in step.
+                    if delay and stop.wait(delay * random.uniform(0.5, 1.5)):
+                        return
                     feed(store.list(prefix))
                 case WatchRequest(revision):
                     _watch(store, prefix, revision, mirror, stop, feed)
@@ -58,9 +60,12 @@ def _watch(
     store: Store, prefix: str, revision: int, mirror: Mirror, stop: threading.Event, feed: Callable[[Message], None]
 ) -> None:
     watch = store.watch(prefix, revision)
+    settled = time.monotonic() + SETTLED
     try:
         while not stop.is_set():
-            message = watch.next(PATIENCE)
+            message: Message | None = watch.next(PATIENCE)
+            if message is None and time.monotonic() >= settled:
+                message, settled = Alive(), float("inf")
             if message is not None:
                 feed(message)
                 if not mirror.ready:

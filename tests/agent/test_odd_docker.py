@@ -1,0 +1,166 @@
+"""An engine that answers oddly: it ends nobody, hides no other container, and all is well again when it is. FAKE."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.agent import Agent, Vppctl, veth
+from tests.support.fake_docker import FakeEngine
+from tests.support.netns import links_of, wait_until
+from vppctl import microservices
+from vppctl.linux.processes import look_at
+
+pytestmark = pytest.mark.kernel
+
+OTHER: dict[str, dict[str, Any]] = {
+    "config-null": {"Config": None},
+    "state-null": {"State": None},
+    "env-of-numbers": {"Config": {"Env": [1, None, {}]}},
+    "env-is-an-object": {"Config": {"Env": {"MICROSERVICE_LABEL": "web"}}},
+    "pid-is-text": {"State": {"Running": True, "Pid": "many"}},
+    "config-missing": {"Config": {}, "State": {}},
+}
+
+
+@pytest.fixture
+def engine(vppctl: Vppctl) -> Iterator[FakeEngine]:
+    with FakeEngine(vppctl.folder) as engine:
+        vppctl.environment["DOCKER_HOST"] = engine.host
+        yield engine
+
+
+@pytest.fixture
+def process() -> Iterator[int]:
+    """A process in a network namespace of its own, as a container's."""
+    with subprocess.Popen(["unshare", "--net", "sleep", "infinity"]) as sleeper:
+        yield sleeper.pid
+        sleeper.kill()
+
+
+WEB = veth("a", "b", {"type": 1, "microservice": "web"})
+PEER = veth("b", "a")
+
+
+@pytest.mark.parametrize("info", [{}, {"SystemTime": "noon"}], ids=str)
+def test_an_engine_that_does_not_know_what_time_it_is(
+    vppctl: Vppctl, engine: FakeEngine, process: int, info: dict[str, Any]
+) -> None:
+    """Once: thread docker has died, exit 1, and all pairs were without an agent."""
+    engine.info = info
+    with Agent(vppctl):
+        vppctl.put(WEB, PEER)
+        vppctl.wait_state("a", "PENDING", "MicroserviceNotRunning")
+        engine.add("one", "web", process)
+        engine.tell({"Action": "start", "Actor": {"ID": "one"}})
+        vppctl.wait_state("a", "APPLIED")
+        assert links_of(process) == {"a"}
+
+
+@pytest.mark.parametrize("info", [None, 500, b"<html>no JSON"], ids=str)
+def test_what_is_no_engine_is_reported_and_asked_again(
+    vppctl: Vppctl, engine: FakeEngine, process: int, info: Any
+) -> None:
+    whole, engine.info = engine.info, info
+    engine.add("one", "web", process)
+    with Agent(vppctl):
+        vppctl.put(WEB, PEER)
+        vppctl.wait_state("a", "PENDING", "MicroserviceNotRunning")
+        wait_until(lambda: "Docker cannot be asked at" in vppctl.state("a")["message"], "the reason to be reported")
+        engine.info = whole
+        vppctl.wait_state("a", "APPLIED", timeout=20)
+
+
+def test_odd_containers_hide_no_other(vppctl: Vppctl, engine: FakeEngine, process: int) -> None:
+    for name, odd in OTHER.items():
+        engine.add(name, "web2", 1, **odd)
+    engine.add("one", "web", process)
+    with Agent(vppctl) as agent:
+        vppctl.put(WEB, PEER, wait=True)
+        # Neither does one that is odd when an event speaks of it, nor one that fails to be inspected.
+        engine.containers["late"] = 500
+        for key in engine.containers:
+            engine.tell({"Action": "start", "Actor": {"ID": key}})
+        wait_until(lambda: "container late cannot be read" in agent.log.read_text(), "it to be looked at")
+        assert vppctl.state("a")["state"] == "APPLIED"
+
+
+def test_what_is_known_stays_when_the_engine_describes_it_no_more(
+    vppctl: Vppctl, engine: FakeEngine, process: int
+) -> None:
+    engine.add("one", "web", process)
+    with Agent(vppctl) as agent:
+        vppctl.put(WEB, PEER, wait=True)
+        whole, engine.containers["one"] = engine.containers["one"], {"Id": "one", "Config": None}
+        engine.tell({"Action": "rename", "Actor": {"ID": "one"}})
+        wait_until(lambda: "its Config is null" in agent.log.read_text(), "it to be looked at")
+        assert vppctl.state("a")["state"] == "APPLIED"
+        engine.containers["one"] = {**whole, "State": {"Running": False}}
+        engine.tell({"Action": "die", "Actor": {"ID": "one"}})
+        vppctl.wait_state("a", "PENDING", "MicroserviceNotRunning")
+        assert links_of(process) == set()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [],
+        None,
+        "text",
+        {},
+        {"Action": ["start"]},
+        {"Action": "start"},
+        {"Action": "start", "Actor": None},
+        {"Action": "start", "Actor": {"ID": 5}},
+        {"status": "start", "id": None},
+        b"no json\n",
+        b"[" * 3000 + b"\n",
+        b"x" * (2 << 20),
+    ],
+    ids=lambda odd: str(odd)[:20],
+)
+def test_events_that_cannot_be_read(engine: FakeEngine, odd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Directly, so that it takes no agent each: afterwards a container that has started is known."""
+    monkeypatch.setattr(microservices, "PAUSE", 0.05)
+    follow(engine, lambda: engine.tell(odd), lambda: engine.tell({"status": "start", "id": "one"}))
+
+
+@pytest.mark.parametrize("listed", [[], [None, 5, {}, {"Id": 7}]], ids=str)
+def test_a_list_that_is_short(engine: FakeEngine, listed: Any) -> None:
+    """A list is evidence of what is in it alone: who is known and not listed is asked about."""
+    known = follow(engine, lambda: setattr(engine, "listed", listed), lambda: engine.tell([]))
+    assert [c.id for c in known.find("web")] == ["one"]
+
+
+def follow(engine: FakeEngine, disturb: Any, go_on: Any) -> microservices.Microservices:
+    """Follow the engine, disturb it, start a container, and wait until that is known; ends in a list after that."""
+    found = microservices.Microservices(engine.host, look_at)
+    stop = threading.Event()
+    thread = threading.Thread(target=found.run, args=(stop, lambda _news: None))
+    thread.start()
+    try:
+        wait_until(lambda: found.answered and engine._streams, "the engine to be followed")
+        engine.add("one", "web", 1)
+        engine.tell({"Action": "start", "Actor": {"ID": "one"}})
+        wait_until(lambda: found.find("web"), "the container to be known")
+        disturb()
+        engine.add("two", "two", 1)
+        lists = engine.lists
+        go_on()
+        engine.tell({"Action": "start", "Actor": {"ID": "two"}})
+        wait_until(lambda: found.find("two") or engine.lists > lists, "the engine to be followed again")
+        wait_until(lambda: found.find("two") or engine.listed is not None, "the container to be known")
+        assert thread.is_alive()
+        return found
+    finally:
+        stop.set()
+
+        def ended() -> bool:
+            found.close()
+            return not thread.is_alive()
+
+        wait_until(ended, "the thread to end")

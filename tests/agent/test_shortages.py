@@ -1,0 +1,67 @@
+"""What runs out: the state and the log name it, all else goes on, and all is well again when there is room."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.agent import Agent, Vppctl, veth
+from tests.support.limits import Tasks, tasks
+from tests.support.netns import links, wait_until
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def group() -> Iterator[Tasks]:
+    with tasks() as found:
+        yield found
+
+
+def test_deleting_where_there_are_no_more_threads(vppctl: Vppctl, group: Tasks) -> None:
+    """Once, the agent ended with an internal error: can't start new thread."""
+    count = 20
+    with Agent(vppctl) as agent:
+        vppctl.put(
+            *(d for n in range(count) for d in (veth(f"a{n}", f"b{n}", f"x{n}"), veth(f"b{n}", f"a{n}", f"y{n}")))
+        )
+        vppctl("wait", *(f"a{n}" for n in range(count)), "--for", "applied")
+        assert agent.process is not None
+        group.take(agent.process.pid)
+        group.limit(group.number)
+        vppctl("del", *(f"{side}{n}" for n in range(count) for side in "ab"))
+        wait_until(lambda: not any(links(f"{s}{n}") for n in range(count) for s in "xy"), "all to be deleted", 30)
+        group.limit("max")
+        assert agent.process.poll() is None
+
+
+def test_namespaces_that_may_not_be_created(vppctl: Vppctl) -> None:
+    """Once, PENDING NamespaceNotFound for ever, and the kernel's words were in the log alone."""
+    # In a user namespace, whose limits are its own.
+    prepare = "mount -t tmpfs tmpfs /run/netns; ip link set lo up; echo 0 > /proc/sys/user/max_net_namespaces"
+    user = ["unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c", f'{prepare}; exec "$@"', "sh"]
+    with Agent(vppctl, before=user) as agent:
+        vppctl.put(veth("a", "b", "one"), veth("b", "a"))
+        report = vppctl.wait_state("a", "FAILED", "ResourceExhausted")
+        assert "No space left on device; raise sysctl user.max_net_namespaces, which is 0" in report["message"]
+        assert vppctl.state("b")["reason"] == "ResourceExhausted"
+        assert agent.process is not None
+        inside = ["nsenter", f"--target={agent.process.pid}", "--user", "--preserve-credentials", "sh", "-c"]
+        subprocess.run([*inside, "echo 10 > /proc/sys/user/max_net_namespaces"], check=True)
+        vppctl.wait_state("a", "APPLIED", timeout=20)
+
+
+def test_namespaces_on_a_file_system_that_is_read_only(vppctl: Vppctl) -> None:
+    with Agent(vppctl):
+        subprocess.run(["mount", "--bind", "/run/netns", "/run/netns"], check=True)
+        try:
+            subprocess.run(["mount", "-o", "remount,bind,ro", "/run/netns"], check=True)
+            vppctl.put(veth("a", "b", "one"), veth("b", "a"))
+            report = vppctl.wait_state("a", "FAILED", "KernelError")
+            assert "cannot create namespace 'one': /run/netns/one: Read-only file system" in report["message"]
+            subprocess.run(["mount", "-o", "remount,bind,rw", "/run/netns"], check=True)
+            vppctl.wait_state("a", "APPLIED", timeout=20)
+        finally:
+            subprocess.run(["umount", "--lazy", "/run/netns"], check=True)
