@@ -41,7 +41,7 @@ class Tasks:
 def tasks() -> Iterator[Tasks]:
     """A group for processes whose number is limited; they must have ended at the end."""
     for root in (ROOT / "pids", ROOT):
-        folder = root / f"vppctl-test-{os.getpid()}"
+        folder = root / f"vppctl-test-{os.urandom(4).hex()}"
         with contextlib.suppress(OSError):
             folder.mkdir()
             if (folder / "pids.max").exists():

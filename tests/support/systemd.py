@@ -51,6 +51,8 @@ class Machine:
         self.folder = folder
         self.process: subprocess.Popen[bytes] | None = None
         self._groups = folder / "cgroup"
+        # Process IDs are the same in the workers of a parallel run, which have process namespaces of their own.
+        self._number = os.urandom(4).hex()
 
     def __enter__(self) -> Self:
         self._groups.mkdir()
@@ -84,7 +86,7 @@ class Machine:
     def _group(self) -> Path:
         """A control group below that of the tests, so that nobody else's is touched."""
         line = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
-        return self._groups / line.removeprefix("0::").lstrip("/") / f"vppctl-test-{os.getpid()}"
+        return self._groups / line.removeprefix("0::").lstrip("/") / f"vppctl-test-{self._number}"
 
     def _is_empty(self) -> bool:
         return "populated 0" in (self._group / "cgroup.events").read_text()
