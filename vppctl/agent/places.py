@@ -80,7 +80,7 @@ class Places:
         spaces: set[NetnsId | NamespaceRef] = set()
         for pair in sorted(scope):
             needed = self._needed(pair)
-            if part and len(spaces | needed) > self._room:
+            if part and len(spaces) + len(needed - spaces) > self._room:
                 yield part
                 part, spaces = set(), set()
             part.add(pair)
