@@ -192,7 +192,10 @@ def test_a_name_that_is_anothers_alternative_name(
     assert "peer 'a': " in conditions["b"].message
     assert [d.attribute for d in differences(reconciler)] == ["state", "state"]
     ip("-n", "x", "link", "property", "del", "dev", "eth0", "altname", "a")
-    assert {c.state for c in apply(reconciler, 100.0).values()} == {State.APPLIED}
+    # The event has the index of the link, and not the name that it has no more.
+    netns = next(space for space in reconciler.memory.ways if space != reconciler.nsids.own)
+    reconciler.enqueue(reconciler.memory.at(netns, links("x")["eth0"]["ifindex"], "eth0"), 0.1, 0.0)
+    assert {n: c.state for n, c in reconciler.run(0.1).items() if c} == {"a": State.APPLIED, "b": State.APPLIED}
     assert set(links("x")) == {"eth0", "a"}
 
 

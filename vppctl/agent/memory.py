@@ -23,9 +23,14 @@ class Memory:
     _names: dict[Key, str] = field(default_factory=dict)
     _keys: dict[str, set[Key]] = field(default_factory=dict)
     _tied: dict[str, set[str]] = field(default_factory=dict)
+    _in_the_way: dict[Key, set[str]] = field(default_factory=dict)
+    """Of links, the interfaces whose configured name is an alternative one of theirs: events have the name alone."""
 
-    def forget(self, names: Iterable[str], unseen: Collection[NetnsId] = ()) -> None:
+    def forget(self, names: Collection[str], unseen: Collection[NetnsId] = ()) -> None:
         """These were looked at, but for what is in the namespaces that could not be."""
+        if self._in_the_way:
+            left = {key: {n for n in waiting if n not in names} for key, waiting in self._in_the_way.items()}
+            self._in_the_way = {key: waiting for key, waiting in left.items() if waiting}
         for name in names:
             if not unseen:
                 self._tied.pop(name, None)
@@ -43,8 +48,11 @@ class Memory:
             self._keys.setdefault(name, set()).add(key)
 
     def note(self, desired: DesiredState, observed: ObservedState) -> set[str]:
-        """Remember every link of ours; returns the names they were made for."""
+        """Remember every link of ours, and what is in the way; returns the names that ours were made for."""
         names = set()
+        for place, link in observed.altnames.items():
+            if waiting := desired.claimants(place):
+                self._in_the_way.setdefault((link.netns, link.index), set()).update(waiting)
         for link in observed.links.values():
             if desired.marks.owns(link):
                 names.add(name := desired.owner(link))
@@ -65,13 +73,16 @@ class Memory:
         return (link.netns, link.index) in self._names
 
     def at(self, netns: NetnsId, index: int, name: str) -> set[str]:
-        """The interface whose link has this index; a new name of the link is remembered as a place to look at."""
-        interface = self._names.get((netns, index))
-        if interface is None:
-            return set()
-        if name:
-            self.places.setdefault(interface, set()).add((netns, name))
-        return {interface}
+        """The interfaces that the link with this index is, or is in the way of.
+
+        A new name of the link is remembered as a place to look at.
+        """
+        found = set(self._in_the_way.get((netns, index), ()))
+        if interface := self._names.get((netns, index)):
+            found.add(interface)
+            if name:
+                self.places.setdefault(interface, set()).add((netns, name))
+        return found
 
     def links(self) -> dict[NetnsId, dict[int, str]]:
         """The interface names of all links that were seen, by namespace and index."""
