@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from vppctl.errors import VppctlError
+from vppctl.errors import VppctlError, cause
 
 log = logging.getLogger("vppctl.agent")
 
@@ -52,7 +52,7 @@ class AgentLock:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise VppctlError(f"{path}: cannot be made: {error.strerror}; run the agent as root") from None
+            raise VppctlError(f"{path}: cannot be made: {_fix(error)}") from None
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._name = _take_name(label)
@@ -203,6 +203,12 @@ def lock_path(label: str) -> Path:
 
 def _digest(label: str) -> str:
     return hashlib.blake2s(label.encode()).hexdigest()
+
+
+def _fix(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{error.strerror}; run the agent as root"
+    return cause(OSError(error.errno, error.strerror))
 
 
 def _holder(fd: int) -> int:
