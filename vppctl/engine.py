@@ -191,7 +191,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _client(docker: Any, *, direct: bool) -> Any:
-    """A client that reads answers to a limit; `direct`: with no proxy between, as Go's net/http has it for this host."""
+    """A client that reads answers to a limit; `direct`: no proxy comes between, as in Go's net/http for this host."""
 
     class Client(docker.APIClient):  # type: ignore[misc]
         if direct:
@@ -217,6 +217,7 @@ def _read_whole(response: Any) -> None:
             size += len(part)
             if size > LIMIT:
                 raise ValueError(f"its answer is longer than {LIMIT >> 20} MiB; is it an engine?")
-        response._content = b"".join(parts)
+        # Where `requests` keeps what it has read.
+        response._content = b"".join(parts)  # noqa: SLF001
         if response.is_redirect:
             raise ValueError("it answers with a redirect; is it an engine?")
