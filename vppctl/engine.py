@@ -19,6 +19,10 @@ DEFAULT_HOST, DEFAULT_TLS_HOST = "unix:///var/run/docker.sock", "tcp://localhost
 SCHEMES = ("unix", "tcp", "http", "https", "ssh")
 """How an engine can be reached from Linux."""
 
+LIMIT, CHUNK = 32 << 20, 16 << 10
+"""Bytes of an answer that are read, and read at once: a list of 10,000 containers takes some 20 MB."""
+OK = 200
+
 _TLS_VARIABLES = ("DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH")
 
 
@@ -68,7 +72,7 @@ def connect(endpoint: Endpoint, timeout: int) -> Any:
     encrypted = endpoint.tls is not None and url.scheme not in ("unix", "ssh", "http")
     if endpoint.tls and encrypted:
         options["tls"] = _tls_config(endpoint.tls, endpoint.origin)
-    client = _direct(docker) if url.scheme == "unix" or _is_loopback(url.hostname or "") else docker.APIClient
+    client = _client(docker, direct=url.scheme == "unix" or _is_loopback(url.hostname or ""))
     try:
         return client(base_url=endpoint.host, timeout=timeout, **options)
     except docker.errors.InvalidVersion as error:
@@ -186,10 +190,34 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _direct(docker: Any) -> Any:
-    """A client that no proxy of the environment comes between, as Go's net/http has it for this host itself."""
+def _client(docker: Any, *, direct: bool) -> Any:
+    """A client that reads answers to a limit; `direct`: no proxy comes between, as in Go's net/http for this host."""
 
-    class Direct(docker.APIClient):  # type: ignore[misc]
-        trust_env = property(lambda _: False, lambda *_: None)
+    class Client(docker.APIClient):  # type: ignore[misc]
+        if direct:
+            trust_env = property(lambda _: False, lambda *_: None)
 
-    return Direct
+        def send(self, request: Any, **options: Any) -> Any:
+            streamed = options.get("stream")
+            # A redirect is an answer of something else than an engine.
+            response = super().send(request, **{**options, "stream": True, "allow_redirects": False})
+            if not streamed or response.status_code != OK:
+                _read_whole(response)
+            return response
+
+    return Client
+
+
+def _read_whole(response: Any) -> None:
+    """Read what is left, as `requests` does unless it streams, but not without end. Raises ValueError."""
+    with response:
+        parts, size = [], 0
+        for part in response.iter_content(CHUNK):
+            parts.append(part)
+            size += len(part)
+            if size > LIMIT:
+                raise ValueError(f"its answer is longer than {LIMIT >> 20} MiB; is it an engine?")
+        # Where `requests` keeps what it has read.
+        response._content = b"".join(parts)  # noqa: SLF001
+        if response.is_redirect:
+            raise ValueError("it answers with a redirect; is it an engine?")

@@ -37,6 +37,8 @@ BACKOFF_FIRST, BACKOFF_LAST = 0.25, 10.0
 """Seconds between attempts to reach an engine that is away: doubled from the first to the last."""
 
 
+LONGEST = 200
+"""Characters of an error's words that are repeated."""
 _CONTAINER_ID = re.compile("[0-9a-f]{64}")
 _BEFORE, _AFTER = 15.0, 1.0
 """Seconds that a container's process may be older or younger than the engine says that the container is: it starts the
@@ -86,7 +88,7 @@ class Microservices:
         """Why the engine's answer about a container cannot be read, by its id."""
         self.answered = False
         """Whether the engine was asked at all, with whatever result."""
-        self.trouble = "Docker has not been asked yet"
+        self.trouble = "Docker has not answered yet"
         """Why the engine, or which of its containers, cannot be asked at present; empty when all can."""
 
     def find(self, label: str) -> list[Container]:
@@ -292,4 +294,6 @@ def _cause(error: BaseException) -> str:
     while (inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
         error = inner
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())
+    # What is no engine may answer anything, of any length.
+    text = " ".join(str(text).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."

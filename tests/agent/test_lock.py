@@ -74,6 +74,19 @@ def test_one_in_another_pid_namespace(agent: Agent, contained: Contained) -> Non
     assert "already running on this host, in another PID namespace, with a /run of its own; stop it" in second.stderr
 
 
+def test_one_in_another_network_namespace(agent: Agent, contained: Contained) -> None:
+    """Once, it was not refused, and made the first one's links again."""
+    contained.options = ("--mount", "--net")
+    before = links()["a"]["ifindex"]
+    for command in (["agent", "run", "--once"], ["agent", "cleanup"]):
+        second = contained.run(*command)
+        assert agent.process is not None
+        assert second.returncode == 1
+        assert f"as PID {agent.process.pid}, with a /run of its own; stop it" in second.stderr
+    assert links()["a"]["ifindex"] == before
+    assert contained.run("-l", "other", "agent", "run", "--once").returncode == 0
+
+
 def test_health_elsewhere_asks_the_store(agent: Agent, contained: Contained) -> None:
     wait_until(lambda: contained.run("agent", "health").returncode == 0, "the agent's sign in the store")
     # A lock file that an agent has left there says nothing about the one that runs.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ import pytest
 from tests.support.agent import Agent, Vppctl, veth
 from tests.support.fake_docker import FakeEngine
 from tests.support.netns import links_of, wait_until
+from vppctl import engine as engines
 from vppctl import microservices
 from vppctl.linux.processes import look_at
 
@@ -164,3 +169,64 @@ def follow(engine: FakeEngine, disturb: Any, go_on: Any) -> microservices.Micros
             return not thread.is_alive()
 
         wait_until(ended, "the thread to end")
+
+
+def endless(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        connection.sendall(b"[" * (1 << 16))
+
+
+def endless_gzip(connection: socket.socket) -> None:
+    zeros = gzip.compress(b" " * (2 << 20))
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + zeros)
+
+
+def endless_error(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 500 No\r\n\r\n")
+    while True:
+        connection.sendall(b"[" * (1 << 16))
+
+
+def redirecting(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /version\r\nContent-Length: 0\r\n\r\n")
+
+
+def long_line(connection: socket.socket) -> None:
+    connection.sendall(b"x" * 60_000 + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (endless, "longer than 1 MiB"),
+        (endless_gzip, "longer than 1 MiB"),
+        (endless_error, "longer than 1 MiB"),
+        (redirecting, "a redirect"),
+        (long_line, "xxx ..."),
+    ],
+)
+def test_an_answer_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Callable[[socket.socket], None], what: str
+) -> None:
+    """Once: a gigabyte in some seconds, and a state that said "has not been asked yet"."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(1 << 16)
+                    answer(connection)
+
+    monkeypatch.setattr(engines, "LIMIT", 1 << 20)
+    stop = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/engine.sock")
+        listener.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        found = microservices.Microservices(f"unix://{tmp_path}/engine.sock", look_at)
+        found.run(stop, lambda _: stop.set())
+        listener.shutdown(socket.SHUT_RDWR)
+    assert what in found.trouble
+    assert len(found.trouble) < 400

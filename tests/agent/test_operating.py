@@ -68,6 +68,15 @@ def test_a_signal_that_comes_while_the_agent_starts_is_not_lost(vppctl: Vppctl) 
             assert agent.stop() == 0, "ended by the signal's default"
 
 
+def test_stopping_is_no_failure(vppctl: Vppctl) -> None:
+    """Once, a warning at each stop: source publisher has failed, it is started again."""
+    with Agent(vppctl) as agent:
+        vppctl.put(veth("a", "b"), veth("b", "a"))
+        vppctl.wait_state("a", "APPLIED")
+    assert "the agent stops" in agent.log.read_text()
+    assert "has failed" not in agent.log.read_text()
+
+
 def test_cleanup_removes_what_the_agent_made_and_nothing_else(either: Vppctl) -> None:
     ip("link", "add", "mine", "type", "veth", "peer", "name", "mine2")
     with Agent(either):

@@ -85,6 +85,23 @@ def test_what_cannot_work_is_refused_before_anything_is_done(
     assert vppctl("list") == ""
 
 
+@pytest.mark.parametrize("command", [["agent", "run", "pair.json"], ["agent", "run", "--once", "pair.json"], ["check"]])
+def test_root_of_a_user_namespace_alone_is_refused(vppctl: Vppctl, tmp_path: Path, command: list[str]) -> None:
+    """Once an internal error: it has all capabilities, but none that counts in the network namespace."""
+    (tmp_path / "pair.json").write_text(json.dumps({"interface": [veth("a", "b"), veth("b", "a")]}))
+    result = subprocess.run(
+        ["unshare", "--user", "--map-root-user", *vppctl.command("vppctl", command)],
+        env=vppctl.environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("not permitted: root of a user namespace")
+    assert vppctl("list") == ""
+
+
 def test_less_reach_is_told(vppctl: Vppctl) -> None:
     command = without("CAP_SYS_PTRACE", *vppctl.command("vppctl", ["agent", "run", "--once"]))
     result = subprocess.run(command, env=vppctl.environment, capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Iterator
 
@@ -20,6 +21,15 @@ def group() -> Iterator[Tasks]:
         yield found
 
 
+@contextlib.contextmanager
+def tmpfs(folder: str, options: str) -> Iterator[None]:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
 def test_deleting_where_there_are_no_more_threads(vppctl: Vppctl, group: Tasks) -> None:
     """Once, the agent ended with an internal error: can't start new thread."""
     count = 20
@@ -35,6 +45,27 @@ def test_deleting_where_there_are_no_more_threads(vppctl: Vppctl, group: Tasks) 
         wait_until(lambda: not any(links(f"{s}{n}") for n in range(count) for s in "xy"), "all to be deleted", 30)
         group.limit("max")
         assert agent.process.poll() is None
+
+
+def test_docker_where_there_is_no_thread_to_follow_it(vppctl: Vppctl, group: Tasks) -> None:
+    with Agent(vppctl) as agent:
+        vppctl.put(veth("a", "b"), veth("b", "a"))
+        vppctl.wait_state("a", "APPLIED")
+        assert agent.process is not None
+        group.take(agent.process.pid)
+        group.limit(group.number)
+        vppctl.put(veth("m", "n", {"type": 1, "microservice": "web"}), veth("n", "m"))
+        report = vppctl.wait_state("m", "PENDING", "MicroserviceNotRunning")
+        assert "Docker cannot be asked: there are no more threads; raise TasksMax=" in report["message"]
+        group.limit("max")
+        wait_until(lambda: "docker.sock" in vppctl.state("m")["message"], "Docker to be asked", 20)
+
+
+def test_a_lock_for_which_there_is_no_room(vppctl: Vppctl) -> None:
+    with tmpfs("/run/vppctl", "nr_inodes=1,mode=700"):
+        result = vppctl.run("agent", "run", "--once")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "/run/vppctl/agent-vpp1.lock: cannot be made: No space left on device; make room there\n"
 
 
 def test_namespaces_that_may_not_be_created(vppctl: Vppctl) -> None:

@@ -2,7 +2,8 @@
 
 The lock is the kernel's (fcntl(2), F_SETLK), so it ends with the process, however that ends. The file stays:
 removing it would be a race with whoever has just opened it. The name, an abstract socket, is there for agents that
-share the network namespace and not the file, as in two containers.
+share the network namespace and not the file, as in two containers. One that shares neither is found by its lock, as
+long as its process is seen.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from vppctl.errors import VppctlError
+from vppctl.errors import VppctlError, cause
 
 log = logging.getLogger("vppctl.agent")
 
@@ -52,10 +53,16 @@ class AgentLock:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise VppctlError(f"{path}: cannot be made: {error.strerror}; run the agent as root") from None
+            raise VppctlError(f"{path}: cannot be made: {_fix(error)}") from None
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._name = _take_name(label)
+            try:
+                _refuse_another(label)
+            except VppctlError:
+                if self._name:
+                    self._name.close()
+                raise
         except OSError as error:
             holder = _holder(self._fd)
             os.close(self._fd)
@@ -153,6 +160,44 @@ def _address(label: str) -> str:
     return f"\0vppctl-agent-{label if len(label.encode()) < 90 else _digest(label)}"
 
 
+def _refuse_another(label: str) -> None:
+    """Raise VppctlError for an agent whose /run and network namespace are other ones, but which is seen as a process.
+
+    One that has just been refused may take a moment to end.
+    """
+    deadline = time.monotonic() + STARTING
+    while pid := _elsewhere(label):
+        if time.monotonic() > deadline:
+            raise _running(label, f"as PID {pid}, with a /run of its own")
+        time.sleep(STARTING / 10)
+
+
+def _elsewhere(label: str) -> int:
+    """The process that holds this label's lock in a /run of its own, as far as processes are seen here; 0: none.
+
+    /proc/locks (proc(5)) has all locks of these processes, and their roots have the file.
+    """
+    path = lock_path(label)
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return 0
+    for line in lines:
+        # Number, POSIX, ADVISORY, WRITE, PID, MAJOR:MINOR:INODE, start and end.
+        _, kind, _, access, pid, file, *_ = line.split()
+        if (kind, access) != ("POSIX", "WRITE"):
+            continue
+        try:
+            theirs = os.stat(f"/proc/{pid}/root{path}")
+            owners = theirs.st_uid, os.stat(f"/proc/{pid}").st_uid
+            is_ours = path.exists() and os.path.samestat(theirs, path.stat())
+        except OSError:
+            continue
+        if owners == (0, 0) and not is_ours and file.rpartition(":")[2] == str(theirs.st_ino):
+            return int(pid)
+    return 0
+
+
 def _running(label: str, who: str) -> VppctlError:
     text = f"an agent of label {label} is already running on this host, {who}"
     return VppctlError(f"{text}; stop it, or give this one another --label")
@@ -180,7 +225,7 @@ def pulse(label: str) -> str | None:
 def has_own_run(label: str) -> bool:
     """Whether an agent of this label is on this host and has a /run of its own."""
     owner = _owner(label)
-    return owner is not None and owner.uid in (0, os.geteuid())
+    return (owner is not None and owner.uid in (0, os.geteuid())) or _elsewhere(label) != 0
 
 
 def troubles(label: str) -> str:
@@ -203,6 +248,12 @@ def lock_path(label: str) -> Path:
 
 def _digest(label: str) -> str:
     return hashlib.blake2s(label.encode()).hexdigest()
+
+
+def _fix(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{error.strerror}; run the agent as root"
+    return cause(OSError(error.errno, error.strerror))
 
 
 def _holder(fd: int) -> int:

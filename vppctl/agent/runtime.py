@@ -292,9 +292,9 @@ class Agent:
     def _end(self) -> None:
         notify("STOPPING=1")
         log.info("the agent stops; links stay as they are")
+        self.sources.supervisor.stopping = True
         if self.settings.once:
-            # What is left only listens; the process ends now.
-            return
+            return  # what is left only listens
         if self.teller.publisher:
             self.teller.publisher.close(STOP_TIMEOUT)
         self.sources.stop(STOP_TIMEOUT)

@@ -201,6 +201,8 @@ class Sources:
         if wanted and self._docker_since is None:
             self._docker_since = time.monotonic()
             self.supervisor.start("docker", lambda: self._microservices.run(self._stop, self._hear_docker))
+            if (trouble := self.supervisor.troubles().get("docker")) and not self._microservices.answered:
+                self._microservices.trouble = f"Docker cannot be asked: {trouble.why.removeprefix('has failed: ')}"
 
     def _hear_docker(self, event: MicroservicesChanged) -> None:
         if event.labels is None:

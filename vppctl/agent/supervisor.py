@@ -69,7 +69,8 @@ class Supervisor:
         self._sources: dict[str, _Source] = {}
         self._failed: dict[str, Trouble] = {}
         self._away: dict[str, Trouble] = {}
-        self._stopping = False
+        self.stopping = False
+        """Whether a source that ends now was asked to."""
         self._chores: list[Callable[[], bool]] = []
         self._soon = False
         self.failures: Counter[str] = Counter()
@@ -91,7 +92,7 @@ class Supervisor:
         for chore in self._chores:
             self._soon = chore() or self._soon
         for name, source in list(self._sources.items()):
-            if source.thread is None and now >= source.due and not self._stopping:
+            if source.thread is None and now >= source.due and not self.stopping:
                 self._begin(name, source, now)
             elif name in self._failed and source.thread is not None and now >= self._settled(source):
                 with self._lock:
@@ -130,7 +131,7 @@ class Supervisor:
 
     def stop(self, timeout: float) -> None:
         """Start nothing any more, and wait for the threads; those that take longer end with the process."""
-        self._stopping = True
+        self.stopping = True
         deadline = time.monotonic() + timeout
         for source in list(self._sources.values()):
             if (thread := source.thread) is not None:
@@ -150,7 +151,7 @@ class Supervisor:
             error: Exception | None = None
         except Exception as caught:  # noqa: BLE001 - whatever it is, it ends nobody else
             error = caught
-        if not self._stopping:
+        if not self.stopping:
             self._fail(name, source, error)
 
     def _fail(self, name: str, source: _Source, error: Exception | None) -> None:

@@ -6,6 +6,8 @@ Capabilities are each thread's own, and a new thread has those of its maker (cap
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -26,6 +28,8 @@ TO_FOLLOW = (*TO_CHANGE, "CAP_NET_BROADCAST")
 """What nothing works without: a look, changes, and an agent that stays."""
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 """linux/prctl.h"""
+NS_GET_USERNS = 0xB701
+"""linux/nsfs.h"""
 
 
 def give_up() -> None:
@@ -51,6 +55,23 @@ def require(names: Sequence[str]) -> None:
     if missing := lacking(names):
         options = " ".join(f"--cap-add {name.removeprefix('CAP_')}" for name in missing)
         raise VppctlError(f"not permitted without {', '.join(missing)}; run it as root, a container with {options}")
+    if not _owns_network():
+        raise VppctlError(
+            "not permitted: root of a user namespace to which the network namespace does not belong; "
+            "run it as the host's root, a container with --userns host"
+        )
+
+
+def _owns_network() -> bool:
+    """Whether capabilities count in this network namespace: its user namespace is this one, or within it."""
+    network = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.close(fcntl.ioctl(network, NS_GET_USERNS))
+    except PermissionError:
+        return False
+    finally:
+        os.close(network)
+    return True
 
 
 def lacking(names: Iterable[str]) -> list[str]:

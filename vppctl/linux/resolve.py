@@ -94,6 +94,8 @@ def _explained(found: Unavailable, folder: str, path: str, extra_dirs: tuple[str
         return found
     if target.startswith("/var/run/"):
         target = target.removeprefix("/var")
+    if target == f"{folder}/{path}":
+        return found._replace(message=f"{found.message} to itself; remove it")
     process = PROC_FILE.fullmatch(target)
     hint = f'write "type": 3, "filepath": {json.dumps(target, ensure_ascii=False)}'
     if process and not process["tid"]:

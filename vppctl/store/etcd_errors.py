@@ -23,6 +23,8 @@ _NEVER_SENT = (
     "etcdserver: rpc not supported for learner",
 )
 """Of UNAVAILABLE, which otherwise also stands for an answer that was lost."""
+LONGEST = 200
+"""Characters of gRPC's own words that are repeated."""
 
 
 class UnsureError(VppctlError):
@@ -94,4 +96,5 @@ def _why(code: grpc.StatusCode, text: str, endpoint: str, settings: StoreSetting
 
     if found := tls_problem(endpoint, settings):
         return found
-    return f"{text[-120:] or 'unavailable'}; is it running? see --endpoints"
+    last = text.rpartition("last error: ")[2]
+    return f"{last[:LONGEST] or 'unavailable'}; is it running? see --endpoints"
