@@ -276,6 +276,7 @@ def test_forms_that_etcdctl_takes(tmp_path: Path, either_etcd: Etcd) -> None:
     for arguments in (
         ["--endpoints", f" http://127.0.0.1:{port}/ , 127.0.0.1:{port}"],
         ["--endpoints", f"localhost:{port}"],
+        ["--endpoints", f"HTTP://127.0.0.1:{port},"],
         ["--store", f"http://127.0.0.1:{port}"],
         ["--endpoints", f"127.0.0.1:{port}", "--user", "bob:pw:with:colons"],
     ):
@@ -320,6 +321,9 @@ def test_a_host_that_is_called_unix_is_no_socket(tmp_path: Path) -> None:
         ({"ETCDCTL_DISCOVERY_SRV": "example.org"}, [], "ETCDCTL_DISCOVERY_SRV is not supported; give the members"),
         ({"ETCDCTL_AUTH_JWT_TOKEN": "x"}, [], "ETCDCTL_AUTH_JWT_TOKEN is not supported"),
         ({}, ["--user", ":"], "--user ':' has no name"),
+        ({}, ["--endpoints", "http://127.0.0.1:1,https://127.0.0.1:2"], "'http://127.0.0.1:1' stands beside one with"),
+        ({}, ["--store", "https://127.0.0.1:1,http://127.0.0.1:2"], "'http://127.0.0.1:2' stands beside one with TLS"),
+        ({}, ["--endpoints", ","], "'' is no endpoint"),
     ],
     ids=lambda value: " ".join(value) if not isinstance(value, str) else None,
 )

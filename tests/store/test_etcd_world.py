@@ -13,8 +13,9 @@ from tests.store.test_etcd import Follower, settings
 from tests.support.etcd import PROGRAM, Etcd, free_port
 from tests.support.netns import wait_until
 from vppctl.cli.entries import commit
-from vppctl.errors import StoreError, TooLargeError
+from vppctl.errors import StoreError, TooLargeError, UnknownOutcomeError
 from vppctl.store.base import Changed, Put, Store
+from vppctl.store.etcd_client import EtcdClient
 from vppctl.store.settings import StoreSettings, open_store
 
 pytestmark = pytest.mark.etcd
@@ -121,6 +122,23 @@ def test_no_space_is_said(start: Start, connect: Connect) -> None:
     assert "out of space (alarm NOSPACE)" in refusals[0]
     assert "out of space (alarm NOSPACE)" in store.trouble()
     assert len(store.list("/").entries) == 1
+
+
+def test_an_alarm_that_refuses_writes_is_said(start: Start, connect: Connect) -> None:
+    """Once, etcd's refusal counted as an answer that was lost."""
+    from vppctl.store.etcd_stubs import etcdrpc
+
+    where = settings(start())
+    store, client = connect(where), EtcdClient(where)
+    member = client.call("Maintenance", "Status", etcdrpc.StatusRequest()).header.member_id
+    client.call(
+        "Maintenance", "Alarm", etcdrpc.AlarmRequest(action=etcdrpc.AlarmRequest.ACTIVATE, memberID=member, alarm=2)
+    )
+    with pytest.raises(StoreError, match=r"refused: .*alarm CORRUPT.* takes no writes") as refusal:
+        store.commit([Put("/a", b"1")])
+    assert not isinstance(refusal.value, UnknownOutcomeError)
+    assert "alarm CORRUPT" in store.trouble()
+    client.close()
 
 
 def test_a_learner_first_among_the_endpoints(start: Start, connect: Connect, tmp_path: Path) -> None:

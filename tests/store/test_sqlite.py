@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,39 @@ def test_something_else_in_its_place(tmp_path: Path, content: bytes, said: str) 
         open_store(parse_store_url(f"sqlite:{tmp_path}/store.db"))
     assert "\n" not in str(caught.value)
     assert (tmp_path / "store.db").read_bytes() == content
+
+
+def test_another_programs_database_stays_as_it_is(tmp_path: Path) -> None:
+    """Once, a mere list made its own tables there."""
+    path = tmp_path / "other.db"
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE meta (a)")
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="it is another program's database; choose another path"):
+        open_store(parse_store_url(f"sqlite:{path}"))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["FIFO", "folder"])
+def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Once, it was waited for whoever would write into the FIFO."""
+    make(tmp_path / "store.db")
+    code = "import sys; from vppctl.store.settings import *; open_store(parse_store_url(f'sqlite:{sys.argv[1]}'))"
+    command = [sys.executable, "-c", code, str(tmp_path / "store.db")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    assert result.stderr.endswith("store.db: it is no file; choose another path\n")
+
+
+def test_damaged_revisions(tmp_path: Path) -> None:
+    url = parse_store_url(f"sqlite:{tmp_path}/store.db")
+    store = open_store(url)
+    store.commit([Put("/a", b"1")])
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+        other.execute("DELETE FROM meta WHERE name = 'revision'")
+    for call in (lambda: store.list("/"), lambda: store.commit([Put("/a", b"2")])):
+        with pytest.raises(StoreError, match="its revisions are damaged"):
+            call()
+    store.close()
 
 
 def test_removed_under_us(tmp_path: Path) -> None:

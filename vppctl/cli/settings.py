@@ -74,6 +74,7 @@ class Settings:
         from dataclasses import replace
 
         from vppctl.store.settings import DEFAULT_TIMEOUT, DEFAULT_URL, parse_endpoints, parse_store_url
+        from vppctl.store.settings import wants_tls as endpoints_want_tls
 
         store_rank, url = self._value("store")
         endpoint_rank, endpoints = self._value("endpoints")
@@ -92,7 +93,7 @@ class Settings:
             raise UsageError("--cert and --key go together; give both or none")
         # What the file says of TLS is about its own certificates; one that was given over it means TLS.
         least = _RANKS.index("ligato") if self._file.get("insecure-transport") else _RANKS.index("file")
-        secure = bool(re.search("(https|etcds|unixs)://", given)) or any(rank >= least for rank, _ in found.values())
+        secure = endpoints_want_tls(given) or any(rank >= least for rank, _ in found.values())
         if wants_tls(self._environment) and ("://" not in given or not (url or endpoints)):
             secure = True
         user, password = self._user()

@@ -22,7 +22,7 @@ from vppctl.store.base import (
     Watch,
 )
 from vppctl.store.etcd_client import EtcdClient, Metadata
-from vppctl.store.etcd_errors import NO_SPACE, UnsureError
+from vppctl.store.etcd_errors import ALARMS, UnsureError
 from vppctl.store.etcd_stubs import etcdrpc, grpc
 from vppctl.store.settings import StoreSettings
 
@@ -101,8 +101,8 @@ class EtcdStore:
             answer = self.client.call("Maintenance", "Alarm", request)
         except StoreError as error:
             return str(error)
-        full = any(member.alarm == etcdrpc.NOSPACE for member in answer.alarms)
-        return f"{self.description}: {NO_SPACE}" if full else ""
+        alarms = sorted({member.alarm for member in answer.alarms} & ALARMS.keys())
+        return f"{self.description}: {'; '.join(ALARMS[alarm] for alarm in alarms)}" if alarms else ""
 
     def watch(self, prefix: str, revision: int) -> Watch:
         from vppctl.store.etcd_watch import EtcdWatch

@@ -16,6 +16,8 @@ _REFUSED = (
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.OUT_OF_RANGE,
     grpc.StatusCode.UNIMPLEMENTED,
+    # etcd's alarm CORRUPT (api/v3rpc/rpctypes/error.go).
+    grpc.StatusCode.DATA_LOSS,
 )
 _NEVER_SENT = (
     "failed to connect to all addresses",
@@ -76,12 +78,20 @@ def explain(error: grpc.RpcError, where: str, endpoint: str, settings: StoreSett
         return TooLargeError(f"{where} refused: {text.removeprefix('etcdserver: ')}")
     if "database space exceeded" in text:
         return StoreError(f"{where} refused: {NO_SPACE}")
+    if code is grpc.StatusCode.DATA_LOSS:
+        return StoreError(f"{where} refused: {CORRUPT}")
     return StoreError(f"{where} refused: {text.removeprefix('etcdserver: ')}")
 
 
 NO_SPACE = (
     "it is out of space (alarm NOSPACE) and takes no writes; compact and defragment it, then 'etcdctl alarm disarm'"
 )
+CORRUPT = (
+    "its members have different data (alarm CORRUPT) and it takes no writes; see 'etcdctl endpoint hashkv --cluster',"
+    " replace the member that differs, then 'etcdctl alarm disarm'"
+)
+ALARMS = {1: NO_SPACE, 2: CORRUPT}
+"""By AlarmType of etcd's rpc.proto; the stubs do not know the second one."""
 
 
 def _why(code: grpc.StatusCode, text: str, endpoint: str, settings: StoreSettings) -> str:

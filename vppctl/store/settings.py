@@ -11,8 +11,9 @@ from vppctl.store.base import Store
 
 DEFAULT_URL = "etcd://127.0.0.1:2379"
 DEFAULT_TIMEOUT = 5.0
-_SCHEME = re.compile("(https?|etcds?)://")
-_SOCKET = re.compile("unixs?:(?://)?(/.+)")
+_SCHEME = re.compile("(https?|etcds?)://", re.IGNORECASE)
+_SOCKET = re.compile("(unixs?):(?://)?(/.+)", re.IGNORECASE)
+_PLAIN, _SECURE = ("http", "unix"), ("https", "etcds", "unixs")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(:([0-9]{1,5}))?")
 
 
@@ -41,28 +42,30 @@ def parse_store_url(url: str) -> StoreSettings:
     if url == "embedded":
         return StoreSettings(path=embedded_path())
     scheme, _, rest = url.partition(":")
+    scheme = scheme.lower()
     if scheme == "sqlite":
         path = rest.removeprefix("//") if rest.startswith("///") else rest
         if not path:
             raise UsageError("--store sqlite: has no path; write sqlite:/var/lib/vppctl/store.db")
         return StoreSettings(path=os.path.abspath(path))
-    if scheme in ("etcd", "http", "https", "etcds") and rest.startswith("//"):
-        return StoreSettings(endpoints=parse_endpoints(rest[2:]), secure=scheme in ("https", "etcds"))
-    if scheme in ("unix", "unixs"):
-        return StoreSettings(endpoints=parse_endpoints(url), secure=scheme == "unixs")
+    if scheme in ("unix", "unixs") or (scheme in ("etcd", "http", "https", "etcds") and rest.startswith("//")):
+        return StoreSettings(endpoints=parse_endpoints(url), secure=wants_tls(url))
     raise UsageError(f"--store {url!r} is no store; write etcd://HOST:PORT, https://HOST:PORT, sqlite:PATH or embedded")
 
 
 def parse_endpoints(text: str) -> tuple[str, ...]:
     """`HOST:PORT,...`, with the port 2379 where none is given, and `unix:PATH`; each once. Raises UsageError.
 
-    A scheme, blanks around it and a slash behind it are left out, as etcdctl does.
+    A scheme, blanks around it, a slash behind it and a comma at the end are left out, as etcdctl does.
     """
     found: dict[str, None] = {}
-    for part in text.split(","):
-        bare = _SCHEME.sub("", part.strip(), count=1)
+    if wants_tls(text) and (plain := [part for part in _parts(text) if _scheme(part) in _PLAIN]):
+        hint = "all are reached with TLS, or none; write one scheme"
+        raise UsageError(f"{plain[0].rpartition('@')[2]!r} stands beside one with TLS: {hint}")
+    for part in _parts(text) or [""]:
+        bare = _SCHEME.sub("", part, count=1)
         if path := _SOCKET.fullmatch(bare):
-            found[f"unix:/{path[1].lstrip('/')}"] = None
+            found[f"unix:/{path[2].lstrip('/')}"] = None
             continue
         bare = bare.rstrip("/")
         match = _ENDPOINT.fullmatch(bare)
@@ -73,6 +76,19 @@ def parse_endpoints(text: str) -> tuple[str, ...]:
             raise UsageError(f"{'...@' if user else ''}{rest!r} is no endpoint; {hint}")
         found[f"{match[1]}:{match[3] or 2379}"] = None
     return tuple(found)
+
+
+def wants_tls(text: str) -> bool:
+    """Whether the scheme of one of these endpoints is one with TLS."""
+    return any(_scheme(part) in _SECURE for part in _parts(text))
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _scheme(part: str) -> str:
+    return part.partition(":")[0].lower() if _SCHEME.match(part) or _SOCKET.match(part) else ""
 
 
 def host_and_port(endpoint: str) -> tuple[str, int]:

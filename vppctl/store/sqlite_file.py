@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3  # noqa: TID253 - loaded by the owner of this import alone
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,8 @@ CREATE TABLE IF NOT EXISTS lease (
 );
 INSERT OR IGNORE INTO meta VALUES ('revision', 1), ('compacted', 0);
 """
+_TABLES = {"meta", "kv", "lease"}
+_FOREIGN = "it is another program's database"
 _UNWRITABLE = (
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_READONLY,
@@ -37,6 +40,8 @@ _UNWRITABLE = (
 _HINTS = {
     "database is locked": "another process holds it; try again or raise --command-timeout",
     "file is not a database": "it is another kind of file; choose another path",
+    _FOREIGN: "choose another path",
+    "it is no file": "choose another path",
     "attempt to write a readonly database": "see its permissions, and whether its file system is read-only",
     "unable to open database file": "see the permissions of its folder, -wal and -shm, and the limit of open files",
     "database or disk is full": "make room on its disk",
@@ -185,9 +190,12 @@ class SqliteFile:
         self._prepare()
         connection = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         try:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            if tables and not tables >= _TABLES:
+                raise sqlite3.DatabaseError(_FOREIGN)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'lease'").fetchone():
+            if not tables:
                 connection.execute("BEGIN IMMEDIATE")
                 for statement in filter(str.strip, _SCHEMA.split(";")):
                     connection.execute(statement)
@@ -199,6 +207,10 @@ class SqliteFile:
 
     def _prepare(self) -> None:
         """Folder and file are the owner's alone: configuration may hold secrets."""
+        with suppress(FileNotFoundError):
+            # One that waits for another program to write, such as a FIFO, would never be opened.
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise sqlite3.DatabaseError("it is no file")
         folder = Path(self.path).parent
         if not folder.exists():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -25,7 +25,10 @@ def bounds(prefix: str) -> tuple[str, str]:
 def meta(connection: sqlite3.Connection) -> tuple[int, int]:
     """The newest revision, and the newest that is compacted."""
     found = dict(connection.execute("SELECT name, value FROM meta").fetchall())
-    return int(found["revision"]), int(found["compacted"])
+    try:
+        return int(found["revision"]), int(found["compacted"])
+    except (KeyError, TypeError, ValueError):
+        raise sqlite3.DatabaseError("its revisions are damaged") from None
 
 
 def current(connection: sqlite3.Connection, key: str) -> int | None:
