@@ -19,7 +19,7 @@ from tests.faults.campaign import Campaign
 from tests.faults.churn import cycles, report
 from tests.faults.process import Violation
 from tests.faults.runner import POINTS
-from tests.faults.shapes import through
+from tests.faults.shapes import at_work, through
 from tests.faults.walk import walk
 from tests.faults.ways import WAYS
 from tests.faults.world import World
@@ -77,8 +77,8 @@ def shapes(options: argparse.Namespace) -> None:
         options.repeat = f"--shapes --shape {name} --pairs {options.pairs}"
         options.repeat += f" --hosts {options.hosts}" if options.hosts else ""
         options.repeat += "".join(f" --way {way!r}" for way in options.way or ())
-        with folder() as place:
-            for gone in through(place, name, options.pairs, ways, hosts=options.hosts):
+        with folder() as place, at_work(place) as world:
+            for gone in through(world, name, options.pairs, ways, hosts=options.hosts):
                 rows.setdefault(gone.way, []).append(f"{gone.seconds:.1f}")
                 work = f"{gone.changes} changes, {gone.messages} messages to the kernel"
                 print(f"{gone.shape:14} {gone.way:20} {gone.seconds:7.1f} s  {work}", flush=True)

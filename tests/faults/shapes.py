@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,31 +47,41 @@ class Gone(NamedTuple):
     """That change something in the kernel."""
 
 
+@contextmanager
+def at_work(folder: Path) -> Iterator[World]:
+    """A world with an agent, which has to stop at the end."""
+    with World(folder, (LABEL,)) as world:
+        world.start(LABEL)
+        yield world
+        world.agents[LABEL].stop()
+
+
 def through(
-    folder: Path, shape: str, pairs: int, ways: Iterable[str], *, hosts: str = "", still: bool = True
+    world: World, shape: str, pairs: int, ways: Iterable[str], *, hosts: str = "", still: bool = True
 ) -> Iterator[Gone]:
-    """A shape through these ways, one after the other. Raises Violation.
+    """A shape through these ways, one after the other; nothing of it is left. Raises Violation.
 
     With `still` nothing may happen at rest after each step; otherwise after the last one.
     """
-    with World(folder, (LABEL,)) as world:
-        world.start(LABEL)
-        scene = Scene(world, LABEL, shape, pairs, hosts=hosts, still=still)
-        agent, there = world.agents[LABEL], False
-        for way in map(WAYS.__getitem__, ways):
-            if way.starts != there:
-                (scene.put if way.starts else scene.delete)(scene.documents)
-                world.rest("getting ready")
-            began, changes, messages = time.monotonic(), scene.changes, scene.sent()
-            try:
-                way.run(scene)
-            except Violation as violation:
-                raise Violation(f"{way.name}: {violation}") from None
-            if complaint := agent.complaint():
-                raise Violation(f"{way.name}: agent {LABEL} complains: {complaint}")
-            there = way.ends
-            seconds = time.monotonic() - began
-            yield Gone(shape, way.name, seconds, scene.changes - changes, scene.sent() - messages)
-        scene.still = True
-        scene.rest("all of it")
-        agent.stop()
+    scene = Scene(world, LABEL, shape, pairs, hosts=hosts, still=still)
+    agent, there = world.agents[LABEL], False
+    for way in map(WAYS.__getitem__, ways):
+        if way.starts != there:
+            (scene.put if way.starts else scene.delete)(scene.documents)
+            world.rest("getting ready")
+        began, changes, messages = time.monotonic(), scene.changes, scene.sent()
+        try:
+            way.run(scene)
+        except Violation as violation:
+            raise Violation(f"{way.name}: {violation}") from None
+        if complaint := agent.complaint():
+            raise Violation(f"{way.name}: agent {LABEL} complains: {complaint}")
+        there = way.ends
+        seconds = time.monotonic() - began
+        yield Gone(shape, way.name, seconds, scene.changes - changes, scene.sent() - messages)
+    scene.still = True
+    scene.rest("all of it")
+    if there:
+        scene.delete(scene.documents)
+        world.rest("the end")
+    scene.close()
