@@ -179,6 +179,7 @@ def complete(raw: Raw, addresses: Iterable[Address], peers: Mapping[int, NetnsId
     counters, properties = attributes.get(wire.IFLA_STATS64), attributes.get(wire.IFLA_PROP_LIST)
     name = attributes.get(wire.IFLA_IFNAME, b"")
     found = sorted([address.on(name) for address in addresses])
+    special = [address for address in found if address.tentative or address.implied]
     return Link(
         netns=raw.netns,
         index=raw.index,
@@ -189,9 +190,9 @@ def complete(raw: Raw, addresses: Iterable[Address], peers: Mapping[int, NetnsId
         up=bool(raw.flags & wire.IFF_UP),
         running=attributes.get(wire.IFLA_OPERSTATE) == _UP,
         addresses=tuple([address.text for address in found]),
-        tentative=tuple([address.text for address in found if address.tentative]),
-        duplicates=tuple([address.text for address in found if address.duplicate]),
-        implied=tuple([address.text for address in found if address.implied]),
+        tentative=tuple([address.text for address in special if address.tentative]),
+        duplicates=tuple([address.text for address in special if address.duplicate]),
+        implied=tuple([address.text for address in special if address.implied]),
         group=raw.number(wire.IFLA_GROUP),
         alias=raw.alias,
         peer_index=peer_index,

@@ -54,7 +54,7 @@ class Answer(NamedTuple):
     bodies: tuple[tuple[int, bytes], ...] = ()
 
 
-_DONE = Answer()
+_DONE, _NO_ERROR = Answer(), (0, "")
 
 
 class DumpInterruptedError(OSError):
@@ -158,7 +158,8 @@ class Rtnl:
                 continue
             answer = answers[number]
             if kind == wire.NLMSG_ERROR:
-                answers[number] = Answer(*wire.error(body, flags), answer.bodies)
+                if (said := wire.error(body, flags)) != _NO_ERROR:
+                    answers[number] = Answer(*said, answer.bodies)
                 done = done or number == len(answers) - 1
             else:
                 answers[number] = answer._replace(bodies=(*answer.bodies, (kind, body)))

@@ -174,11 +174,16 @@ def address(kind: int, index: int, value: str) -> bytes:
     To remove, also of what is observed: `address peer ADDRESS/prefix`, and with other attributes behind, which have no
     part in it.
     """
-    words = value.split()
-    at = words.index("peer") + 1 if "peer" in words else 0
-    far, _, prefix = words[at].partition("/")
-    family = socket.AF_INET6 if ":" in far else socket.AF_INET
-    local, remote = (socket.inet_pton(family, host) for host in (words[0].partition("/")[0], far))
+    near, far = value, ""
+    if " " in value:
+        near, *words = value.split()
+        far = words[1] if words[0] == "peer" else ""
+    host, _, prefix = near.partition("/")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    local = remote = socket.inet_pton(family, host)
+    if far:
+        host, _, prefix = far.partition("/")
+        remote = socket.inet_pton(family, host)
     flags = NLM_F_CREATE | NLM_F_REPLACE if kind == RTM_NEWADDR else 0
     body = IFADDR.pack(family, int(prefix), 0, 0, index)
     return message(kind, flags, body + attribute(IFA_LOCAL, local) + attribute(IFA_ADDRESS, remote))

@@ -36,6 +36,8 @@ class DesiredState:
     _referrers: dict[str, set[str]] = field(default_factory=dict)
     _users: dict[NamespaceRef, set[str]] = field(default_factory=dict)
     _claims: dict[tuple[NetnsId, str], set[str]] = field(default_factory=dict)
+    _contested: set[tuple[NetnsId, str]] = field(default_factory=set)
+    """Those of `_claims` that several interfaces lay."""
     _names: dict[str, str] = field(default_factory=dict)
     _valid: dict[str, Interface] = field(default_factory=dict)
     _macs: dict[str, str] = field(default_factory=dict)
@@ -136,6 +138,8 @@ class DesiredState:
 
     def serves(self, interface: Interface) -> bool:
         """Whether VPP gets what comes through this interface's pair."""
+        if not self.served:
+            return False
         sides = (interface, self._valid.get(interface.peer))
         return any(side and self._is_own(side) and side.kernel_name in self.served for side in sides)
 
@@ -164,17 +168,20 @@ class DesiredState:
         self.resolutions[reference] = resolution
         for interface in users:
             self._lay_claim(interface)
-            concerned |= self._concerned(interface.name)
+            if self._contested:
+                concerned |= self._concerned(interface.name)
         return concerned
 
     def _concerned(self, name: str) -> set[PairId]:
         """The name's own pair, those who name it as their peer, and those who want a kernel name of any of these."""
         interface = self._valid.get(name)
-        pairs = {self.pair_of(name), *self._rivals(name)}
-        for other in self._referrers.get(name, ()):
+        pairs, others = {self.pair_of(name)}, self._referrers.get(name, ())
+        for other in others:
             if interface is None or other != interface.peer:
                 pairs.add(PairId.of(name, other))
-            pairs.update(self._rivals(other))
+        if self._contested:
+            for one in (name, *others):
+                pairs.update(self._rivals(one))
         return pairs
 
     def _rivals(self, name: str) -> Iterable[PairId]:
@@ -210,11 +217,16 @@ class DesiredState:
 
     def _lay_claim(self, interface: Interface) -> None:
         if claim := self.claim(interface):
-            self._claims.setdefault(claim, set()).add(interface.name)
+            claimants = self._claims.setdefault(claim, set())
+            claimants.add(interface.name)
+            if len(claimants) > 1:
+                self._contested.add(claim)
 
     def _release(self, interface: Interface) -> None:
         if claim := self.claim(interface):
             _discard(self._claims, claim, interface.name)
+            if len(self._claims.get(claim, ())) < 2:
+                self._contested.discard(claim)
 
 
 def _discard(index: dict[K, set[str]], key: K, name: str) -> None:

@@ -131,7 +131,9 @@ class Pacing:
             self.backlog.retry(pair, now + pause)
 
     def _asks(self, pair: PairId) -> _Asked:
-        members = self.desired.members(pair)
-        sides = [interface for name in members if (interface := self.desired.interface(name))]
-        revisions = tuple([self.desired.configured[name].revision for name in members])
-        return _Asked(revisions, tuple([self.desired.place(interface) for interface in sides]))
+        desired, revisions, places = self.desired, [], []
+        for name in desired.members(pair):
+            revisions.append(desired.configured[name].revision)
+            if interface := desired.interface(name):
+                places.append(desired.place(interface))
+        return _Asked(tuple(revisions), tuple(places))

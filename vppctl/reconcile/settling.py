@@ -12,11 +12,12 @@ from vppctl.reconcile.state import Link, PairId
 def settings(pair: PairId, link: Link, end: End) -> Iterator[Setting]:
     """The changes that make an existing link what it should be; addresses that go, go first."""
     where = (pair, link.netns, link.index, link.name)
-    wanted = {"up": end.up, "mac": end.mac, "mtu": end.mtu, "group": end.group, "alias": end.alias}
-    # What every new link has, and without which nobody is reached through it.
-    wanted |= {"arp": True, "multicast": True}
-    if changes := {name: value for name, value in wanted.items() if value != getattr(link, name)}:
-        yield SetLink(*where, **changes)  # type: ignore[arg-type]
+    # What every new link has, and without which nobody is reached through it, is the end of both.
+    wanted = (end.up, end.mac, end.mtu, end.group, end.alias, True, True)
+    found = (link.up, link.mac, link.mtu, link.group, link.alias, link.arp, link.multicast)
+    if found != wanted:
+        named = zip(("up", "mac", "mtu", "group", "alias", "arp", "multicast"), wanted, found, strict=True)
+        yield SetLink(*where, **{name: value for name, value, present in named if value != present})  # type: ignore[arg-type]
     if link.checksum not in (None, end.checksum):
         yield SetChecksum(*where, end.checksum)
     for address in link.addresses:
