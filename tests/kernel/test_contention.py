@@ -130,6 +130,55 @@ def test_now_and_then_is_no_fight(played: Played) -> None:
         played.now += 10.0
 
 
+def test_one_change_after_the_other_is_no_fight(played: Played) -> None:
+    """Whoever changes something else each time is not kept waiting: it is a person at work, or a test."""
+    for _ in range(2):
+        for way, _ in WAYS.values():
+            undo(way)
+            played.hear("va", "vb")
+            before = played.now
+            played.look()
+            assert played.now - before < 0.1
+            assert played.state("va") is played.state("vb") is State.APPLIED, way
+            assert addresses("one", "va") == {ADDRESS}
+
+
+def test_a_fight_with_something_else_each_time(played: Played) -> None:
+    operations, number = played.operations, 0
+    began = played.now
+    while played.now < began + 60.0:
+        number += 1
+        if links("one")["va"]["mtu"] == 1500:
+            ip("-n", "one", "link", "set", "dev", "va", "mtu", str(1000 + number))
+        played.hear("va")
+        played.look()
+    assert played.state("va") is State.FAILED
+    assert played.operations - operations < 40
+    played.rest()
+    assert played.state("va") is State.APPLIED
+
+
+def test_a_namespace_that_is_removed_each_time_is_named_all_the_time(played: Played) -> None:
+    """Once, it was reported as being created for as long as the agent let it be."""
+    looks = []
+    for _ in range(40):
+        if links("one"):
+            ip("netns", "del", "one")
+            played.reconciler.refresh_namespaces()
+        # As an audit has it.
+        played.reconciler.backlog.add(played.reconciler.all_pairs())
+        played.look()
+        looks.append(played.state("va") is State.FAILED)
+        if looks[-1]:
+            for name in ("va", "vb"):
+                assert "something else keeps changing it: namespace 'one' is deleted" in played.conditions[name].message
+        played.now += 0.3
+    assert True in looks
+    assert all(looks[looks.index(True) :]), "FAILED until a repair has held"
+    played.rest()
+    assert played.state("va") is played.state("vb") is State.APPLIED
+
+
 def test_repairs_are_at_once_again_after_a_quiet_minute(played: Played) -> None:
     def fight(times: int) -> None:
         for _ in range(times):

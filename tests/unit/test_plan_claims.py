@@ -115,6 +115,18 @@ def test_a_frozen_pair_thaws_in_place(setup: Setup) -> None:
     assert (setup.link("a").index, setup.link("a").mtu) == (index, 9000)
 
 
+def test_a_name_stays_with_whom_it_was_configured_for_first(setup: Setup) -> None:
+    """Whoever deletes the link for a moment does not give its name to another pair."""
+    setup.put(A, B, Interface("0", "1", host_if_name="a", namespace=NS1), Interface("1", "0", namespace=NS2))
+    for _ in range(2):
+        setup.settle()
+        assert setup.link("a").alias == "vppctl:vpp1:a"
+        setup.kernel.links.clear()
+    setup.desired.delete("b")
+    setup.settle()
+    assert setup.link("0").alias == "vppctl:vpp1:0"
+
+
 def test_two_interfaces_want_one_name(setup: Setup) -> None:
     setup.put(A, B)
     setup.settle()

@@ -283,16 +283,16 @@ class Reconciler:
         news: dict[str, Condition | None] = {}
         for pair in work.scope:
             failure, unsettled = work.failures.get(pair), pair in work.unsettled
-            conditions = [c for name in self.desired.members(pair) if (c := work.conditions.get(name))]
-            if failure and not unsettled:
-                # A namespace that could not be created is not one that is awaited.
-                anyway = isinstance(judge(self.desired, pair), Awaiting)
-                conditions = [as_failed(c, failure.reason, failure.message, anyway=anyway) for c in conditions]
+            said = [c for name in self.desired.members(pair) if (c := work.conditions.get(name))]
+            # A namespace that could not be created, or is not for now, is not one that is awaited.
+            awaiting = isinstance(judge(self.desired, pair), Awaiting)
+            if refused := failure if not unsettled else None:
+                said = [as_failed(c, refused.reason, refused.message, anyway=awaiting) for c in said]
             waiting, retried = pair in work.waiting, pair in work.retried
-            looked = Looked(conditions, work.drift.get(pair, ()), failure is not None, unsettled, waiting, retried)
+            looked = Looked(said, work.drift.get(pair, ()), failure is not None, unsettled, waiting, retried)
             if contest := self.pacing.conclude(pair, looked, now):
-                conditions = [as_failed(c, Reason.KERNEL_ERROR, contest) for c in conditions]
-            news.update((condition.name, condition) for condition in conditions)
+                said = [as_failed(c, Reason.KERNEL_ERROR, contest, anyway=awaiting and not refused) for c in said]
+            news.update((condition.name, condition) for condition in said)
             for name in (pair.first, pair.second):
                 # What is left of one that is not configured is what a document with errors freezes.
                 if name not in self.desired.configured and not (failure and name in self.memory.places):

@@ -16,7 +16,9 @@ from vppctl.reconcile.drift import ELSEWHERE, Drift
 K = TypeVar("K", bound=Hashable)
 
 BURST = 5.0
-"""Repairs that are made at once ..."""
+"""Repairs of one and the same change that are made at once ..."""
+BURST_ALL = 20.0
+"""... and of all changes together: whoever changes something else each time undoes nothing again and again ..."""
 REGAIN = 10.0
 """... and the seconds after which there is one more."""
 PAUSE_FIRST, PAUSE_LAST = 1.0, 10.0
@@ -38,6 +40,8 @@ class Contest:
     """When it was repaired last."""
     level: float = 0.0
     """Repairs that are not regained yet."""
+    levels: dict[str, float] = field(default_factory=dict)
+    """The same for each change, in words."""
     times: int = 0
     """All repairs."""
     pause: float = 0.0
@@ -47,6 +51,14 @@ class Contest:
     """When it is looked at in the pause."""
     changes: str = ""
     """What was changed, in words."""
+
+    def count(self, now: float, changes: str) -> float:
+        """One more repair; how many of these changes are not regained yet."""
+        regained = (now - self.at) / REGAIN
+        self.level = max(0.0, self.level - regained) + 1.0
+        self.levels = {change: left for change, level in self.levels.items() if (left := level - regained) > 0.0}
+        self.levels[changes] = self.levels.get(changes, 0.0) + 1.0
+        return self.levels[changes]
 
     def next_look(self, now: float) -> float:
         """When it is looked at next: whether the repair has held, and then to repair it again."""
@@ -70,10 +82,10 @@ class Contention(Generic[K]):
         contest = self._contests.get(key)
         if contest is None or now - contest.at > QUIET:
             contest = self._contests[key] = Contest(now, now)
-        contest.level = max(0.0, contest.level - (now - contest.at) / REGAIN) + 1.0
+        same = contest.count(now, changes)
         contest.at, contest.times, contest.changes = now, contest.times + 1, changes
-        if contest.until or contest.level > BURST or unsettled:
-            contest.level = max(contest.level, BURST)
+        if contest.until or same > BURST or contest.level > BURST_ALL or unsettled:
+            contest.levels[changes] = max(same, BURST)
             contest.pause = min(PAUSE_LAST, max(PAUSE_FIRST, contest.pause * 2.0))
             contest.until, contest.hold = now + contest.pause, now + min(contest.pause, HOLD)
 

@@ -234,9 +234,10 @@ class _Planner:
         return Reason.NAME_TAKEN, f"{where} is taken by {what} that this agent did not make; {mend}"
 
     def _holder(self, place: Place) -> str:
-        """Of several interfaces that want one name: the one that has it, else the first in order."""
+        """Of several interfaces that want one name: the one that has it, else the one that was configured first."""
         if place not in self.holders:
-            names = sorted(n for n in self.desired.claimants(place) if self._is_ready(n))
+            since = {name: self.desired.configured[name].revision for name in self.desired.claimants(place)}
+            names = sorted((n for n in since if self._is_ready(n)), key=lambda n: (since[n], n))
             link = self.observed.links.get(place)
             has = [n for n in names if link and link.alias.startswith("vppctl:") and self._is(link, n)]
             self.holders[place] = (has or names)[0]
