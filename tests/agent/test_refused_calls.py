@@ -17,6 +17,7 @@ from tests.support.seccomp import OPENAT2, PIDFD_OPEN, refusing
 pytestmark = pytest.mark.kernel
 MACHINE = os.uname().machine
 PRLIMIT, CAPSET = {"x86_64": 302, "aarch64": 261}, {"x86_64": 126, "aarch64": 91}
+INOTIFY = {"x86_64": 294, "aarch64": 26}
 """Numbers of calls."""
 
 
@@ -56,6 +57,17 @@ def test_limits_that_may_not_be_asked_for(refused: Refused) -> None:
     with Agent(refused):
         refused.put(veth("a", "b", "one"), veth("b", "a"))
         refused.wait_state("a", "APPLIED")
+
+
+@pytest.mark.skipif(MACHINE not in INOTIFY, reason="the number of the call is another one")
+def test_an_embedded_store_without_inotify(refused: Refused) -> None:
+    """Once, the store counted as away for ever."""
+    refused.calls = (INOTIFY[MACHINE],)
+    with Agent(refused) as agent:
+        refused.put(veth("a", "b"), veth("b", "a"))
+        refused.wait_state("a", "APPLIED")
+        assert "looked for every 1 s, since inotify cannot be used" in agent.log.read_text()
+        assert refused("agent", "health") == "the agent of label vpp1 is alive\n"
 
 
 @pytest.mark.skipif(MACHINE not in CAPSET, reason="the number of the call is another one")
