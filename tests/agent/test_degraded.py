@@ -202,3 +202,18 @@ def test_reports_that_the_store_refuses_keep_no_other_waiting(on_etcd: Vppctl, t
             assert report["history"] == []
             assert len(report["ip_addresses"]) == 200
             assert "the store refuses the report under" in agent.log.read_text()
+
+
+def test_an_embedded_store_that_is_removed_changes_nothing(vppctl: Vppctl) -> None:
+    """Once, the agent made an empty one and removed all links."""
+    folder = vppctl.folder / "state"
+    with Agent(vppctl):
+        vppctl.put(veth("a", "b", "one"), veth("b", "a"), wait=True)
+        index = links()["b"]["ifindex"]
+        folder.rename(vppctl.folder / "away")
+        wait_until(lambda: "was removed; restore it" in vppctl.run("agent", "health").stdout, "its removal to be seen")
+        assert links()["b"]["ifindex"] == index
+        (vppctl.folder / "away").rename(folder)
+        vppctl.put(veth("c", "d"), veth("d", "c"))
+        vppctl.wait_state("c", "APPLIED")
+        assert links()["b"]["ifindex"] == index

@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.agent import Agent, Vppctl, veth
 from tests.support.netns import ip, links, wait_until
-from vppctl.agent.lock import pulse
+from vppctl.agent.health import Pulse
+from vppctl.agent.lock import PULSE, AgentLock, pulse
 
 pytestmark = pytest.mark.kernel
 
@@ -119,6 +120,17 @@ def test_the_service_manager_is_told(vppctl: Vppctl) -> None:
             hear("RELOADING=1\nMONOTONIC_USEC=")
             hear("READY=1")
         hear("STOPPING=1")
+
+
+@pytest.mark.parametrize("microseconds", ["\u00b2", "1", "9" * 30])
+def test_an_odd_watchdog_is_no_reason_to_fail_or_to_spin(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, microseconds: str
+) -> None:
+    """Once, an internal error, and a third of a core."""
+    monkeypatch.setenv("WATCHDOG_USEC", microseconds)
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    with AgentLock(f"odd-{tmp_path.name}") as lock:
+        assert 0.05 <= Pulse(lock).interval <= PULSE
 
 
 def test_the_log_level_changes_at_run_time(vppctl: Vppctl) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +15,17 @@ from tests.support.netns import ip, links, links_of, wait_until
 from tests.support.seccomp import OPENAT2, PIDFD_OPEN, refusing
 
 pytestmark = pytest.mark.kernel
+MACHINE = os.uname().machine
+PRLIMIT, CAPSET = {"x86_64": 302, "aarch64": 261}, {"x86_64": 126, "aarch64": 91}
+INOTIFY = {"x86_64": 294, "aarch64": 26}
+"""Numbers of calls."""
 
 
 class Refused(Vppctl):
     """The command line whose calls are refused."""
 
     errno = errno.EPERM
-    calls = (PIDFD_OPEN, OPENAT2)
+    calls: tuple[int, ...] = (PIDFD_OPEN, OPENAT2)
 
     def command(self, program: str, arguments: object) -> list[str]:
         return refusing(self.errno, self.calls, super().command(program, arguments))  # type: ignore[arg-type]
@@ -43,6 +48,35 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.skipif(MACHINE not in PRLIMIT, reason="the number of the call is another one")
+def test_limits_that_may_not_be_asked_for(refused: Refused) -> None:
+    """Once, the agent ended with an internal error."""
+    refused.calls = (PRLIMIT[MACHINE],)
+    with Agent(refused):
+        refused.put(veth("a", "b", "one"), veth("b", "a"))
+        refused.wait_state("a", "APPLIED")
+
+
+@pytest.mark.skipif(MACHINE not in INOTIFY, reason="the number of the call is another one")
+def test_an_embedded_store_without_inotify(refused: Refused) -> None:
+    """Once, the store counted as away for ever."""
+    refused.calls = (INOTIFY[MACHINE],)
+    with Agent(refused) as agent:
+        refused.put(veth("a", "b"), veth("b", "a"))
+        refused.wait_state("a", "APPLIED")
+        assert "looked for every 1 s, since inotify cannot be used" in agent.log.read_text()
+        assert refused("agent", "health") == "the agent of label vpp1 is alive\n"
+
+
+@pytest.mark.skipif(MACHINE not in CAPSET, reason="the number of the call is another one")
+def test_privileges_that_cannot_be_given_up(refused: Refused) -> None:
+    refused.calls = (CAPSET[MACHINE],)
+    result = refused.run("agent", "run", "--once")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("privileges cannot be given up: ")
+    assert "internal error" not in result.stderr
 
 
 @pytest.mark.parametrize("by", ["pid", "file"])

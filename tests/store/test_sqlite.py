@@ -147,6 +147,32 @@ def test_removed_under_us(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_file_that_is_gone_is_made_anew_by_a_put_alone(tmp_path: Path) -> None:
+    """Once, an agent made an empty one, and removed all links."""
+    url = parse_store_url(f"sqlite:{tmp_path}/store.db")
+    store = open_store(url)
+    store.commit([Put("/a", b"old")])
+    saved = tmp_path / "saved"
+    backup(tmp_path / "store.db", saved)
+    for file in tmp_path.glob("store.db*"):
+        file.unlink()
+    for text in ("was removed or replaced", "was removed; restore it"):
+        with pytest.raises(StoreError, match=text):
+            store.list("/")
+    with pytest.raises(StoreError, match="was removed; restore it"):
+        store.lease(5)
+    with pytest.raises(StoreError, match="was removed; restore it"):
+        open_store(url)
+    # Where a program has begun to copy it.
+    (tmp_path / "store.db").touch()
+    with pytest.raises(StoreError, match="was removed; restore it"):
+        store.list("/")
+    assert (tmp_path / "store.db").stat().st_size == 0
+    saved.rename(tmp_path / "store.db")
+    assert [entry.value for entry in store.list("/").entries] == [b"old"]
+    store.close()
+
+
 def backup(path: Path, target: Path) -> None:
     """As `sqlite3 PATH ".backup TARGET"`."""
     with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(target)) as copy:

@@ -13,6 +13,10 @@ EXTENSION = 90.0
 """Seconds that a start may take from each beat on (EXTEND_TIMEOUT_USEC, sd_notify(3))."""
 
 
+SHORTEST = 0.05
+"""Seconds between two beats, at least: whatever the service manager asks for, the loop does not spin."""
+
+
 class Pulse:
     """The deciding thread lives, and says so: a hung one is for the service manager to start again."""
 
@@ -20,7 +24,7 @@ class Pulse:
         self._lock, self._last, self._awaited = lock, 0.0, time.monotonic()
         self.announced = False
         """Whether the service manager counts the agent as started, or as reloaded."""
-        self.interval = min(PULSE, watchdog_interval() or PULSE)
+        self.interval = max(SHORTEST, min(PULSE, watchdog_interval() or PULSE))
         """Seconds between two beats, at most."""
 
     @property
@@ -63,7 +67,7 @@ def watchdog_interval() -> float:
     """Seconds between two WATCHDOG=1 that the service manager asks for (sd_watchdog_enabled(3)), halved; 0: none."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", "")
-    if not microseconds.isdigit() or (pid and pid != str(os.getpid())):
+    if not microseconds.isascii() or not microseconds.isdigit() or (pid and pid != str(os.getpid())):
         return 0.0
     return int(microseconds) / 2e6
 

@@ -110,17 +110,19 @@ def raise_file_limit() -> None:
 
     With fewer than it needs for all, it takes them in parts.
     """
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # A filter of system calls may refuse prlimit.
+    with contextlib.suppress(OSError, ValueError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def descriptors_left() -> int:
     """How many files this process can still open."""
     try:
         used = len(os.listdir("/proc/self/fd"))
+        return max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - used)
     except OSError:
         return 0
-    return max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - used)
 
 
 def spaces_at_once() -> int:

@@ -6,6 +6,7 @@ Capabilities are each thread's own, and a new thread has those of its maker (cap
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterable, Sequence
@@ -35,8 +36,16 @@ NS_GET_USERNS = 0xB701
 def give_up() -> None:
     """Keep of what this process has no more than what is needed, and never get more, nor its children.
 
-    Raises OSError when the kernel refuses what everybody may do.
+    Raises VppctlError when that is refused, although everybody may do it.
     """
+    try:
+        _give_up()
+    except OSError as error:
+        text = f"privileges cannot be given up: {error.strerror}; allow capset and prctl (seccomp)"
+        raise VppctlError(text) from None
+
+
+def _give_up() -> None:
     needed = sum(1 << number for number in NEEDED.values())
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     for number in range(last + 1):
@@ -67,8 +76,8 @@ def _owns_network() -> bool:
     network = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.close(fcntl.ioctl(network, NS_GET_USERNS))
-    except PermissionError:
-        return False
+    except OSError as error:
+        return error.errno != errno.EPERM
     finally:
         os.close(network)
     return True

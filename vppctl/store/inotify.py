@@ -17,7 +17,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 POLL = 1.0
-"""Seconds between two looks while the kernel has no inotify instance or watch left for this user."""
+"""Seconds between two looks while the kernel gives no inotify instance or watch."""
+_GONE = (errno.ENOENT, errno.ENOTDIR)
+"""What says that there is no such folder."""
 _USED_UP = {
     errno.EMFILE: "fs.inotify.max_user_instances, or the limit of open files",
     errno.ENFILE: "fs.file-max",
@@ -31,8 +33,8 @@ _warned: set[int] = set()
 class FolderWatch:
     """Waits for changes of the files that start with `path`, or for `wake` from another thread.
 
-    Where no inotify instance or watch is left, each second counts as a change until there is one again. Raises OSError
-    when the folder is not there.
+    Where no inotify instance or watch can be had, each second counts as a change until there is one again. Raises
+    OSError when the folder is not there.
     """
 
     def __init__(self, path: str) -> None:
@@ -50,7 +52,7 @@ class FolderWatch:
             raise
 
     def _begin(self) -> int:
-        """Ask the kernel for events; -1 when it has no room for that. Raises OSError."""
+        """Ask the kernel for events; -1 when it does not give them. Raises OSError."""
         fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         mask = IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO
         if fd >= 0 and _libc.inotify_add_watch(fd, os.fsencode(self._folder), mask) >= 0:
@@ -60,18 +62,19 @@ class FolderWatch:
         number = ctypes.get_errno()
         if fd >= 0:
             os.close(fd)
-        if number not in _USED_UP:
+        if number in _GONE:
             raise OSError(number, os.strerror(number), self._folder)
         if number not in _warned:
             import logging
 
             _warned.add(number)
             logging.getLogger("vppctl.store").warning(
-                "%s: changes are looked for every %g s, since inotify has no room: %s (see %s)",
+                "%s: changes are looked for every %g s, since inotify %s: %s (see %s)",
                 self._folder,
                 POLL,
+                "has no room" if number in _USED_UP else "cannot be used",
                 os.strerror(number),
-                _USED_UP[number],
+                _USED_UP.get(number, "the permissions of the folder, or the seccomp profile"),
             )
         return -1
 

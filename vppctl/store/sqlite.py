@@ -76,7 +76,7 @@ class SqliteStore:
         return Listed(at, tuple(Entry(*row[:3]) for row in rows if row[3] not in over))
 
     def commit(self, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> Commit:
-        with self._file.errors(), self.transaction() as connection:
+        with self._file.errors(), self.transaction(anew=True) as connection:
             for guard in guards:
                 if (current(connection, guard.key) or 0) != guard.mod_revision:
                     raise ConflictError(
@@ -167,9 +167,9 @@ class SqliteStore:
             end_leases(connection, [lease])
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction, in which leases that are over have ended."""
-        with self._file.writing() as connection:
+    def transaction(self, *, anew: bool = False) -> Iterator[sqlite3.Connection]:
+        """A write transaction, in which leases that are over have ended; `anew`: see SqliteFile.writing."""
+        with self._file.writing(anew=anew) as connection:
             end_leases(connection, sorted(self._ended(connection)))
             yield connection
 

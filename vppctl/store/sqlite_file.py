@@ -48,6 +48,10 @@ _HINTS = {
 }
 
 
+_known: set[str] = set()
+"""Files that this process has had open: one that is gone is made anew only by a put, for it had the configuration."""
+
+
 class SqliteFile:
     """One connection a thread. Thread-safe."""
 
@@ -64,9 +68,9 @@ class SqliteFile:
         self._connections.clear()
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction."""
-        connection = self._connection()
+    def writing(self, *, anew: bool = False) -> Iterator[sqlite3.Connection]:
+        """A write transaction; `anew`: also in a new file, where the one that was open has been removed."""
+        connection = self._connection(anew=anew)
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -166,10 +170,13 @@ class SqliteFile:
             return "its file system is read-only"
         return "" if info.f_bavail else "its disk is full; make room"
 
-    def _connection(self) -> sqlite3.Connection:
+    def _connection(self, *, anew: bool = False) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            if self.path in _known and not anew and not self._has_content():
+                raise StoreError(f"{self.description} was removed; restore it, or put the configuration again")
             connection = self._open()
+            _known.add(self.path)
             self._local.connection, self._local.file = connection, self._file()
             self._connections.append(connection)
         elif self._file() != self._local.file:
@@ -185,6 +192,13 @@ class SqliteFile:
         except FileNotFoundError:
             return None
         return info.st_dev, info.st_ino
+
+    def _has_content(self) -> bool:
+        """Whether it is there, and not only about to be copied there."""
+        try:
+            return os.stat(self.path).st_size > 0
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> sqlite3.Connection:
         self._prepare()
