@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.agent import Agent, Vppctl, veth
+from tests.support.etcd import Etcd
 from tests.support.limits import Tasks, tasks
 from tests.support.netns import links, wait_until
 
@@ -66,6 +68,83 @@ def test_a_lock_for_which_there_is_no_room(vppctl: Vppctl) -> None:
         result = vppctl.run("agent", "run", "--once")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "/run/vppctl/agent-vpp1.lock: cannot be made: No space left on device; make room there\n"
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize("limit", [2, 10])
+def test_an_agent_that_starts_where_there_are_too_few_threads(
+    on_etcd: Vppctl, etcd: Etcd, group: Tasks, limit: int
+) -> None:
+    """Once, it hung without a word, or gRPC ended it by abort()."""
+    on_etcd.put(veth("a", "b"), veth("b", "a"))
+    group.limit(limit)
+    with Agent(on_etcd, before=group.command()) as agent:
+        short = f"cannot reach etcd {etcd.endpoint}: there are no more threads; raise TasksMax= of its unit (pids.max)"
+        wait_until(lambda: short in agent.log.read_text(), "the log to name it")
+        assert f"store: {short}" in on_etcd("agent", "health")
+        group.limit("max")
+        on_etcd.wait_state("a", "APPLIED", timeout=20)
+        wait_until(lambda: short not in on_etcd("agent", "health"), "all to be well again", 20)
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize(
+    ("limit", "command"), [(1, ["list"]), (5, ["put", "put.json"]), (6, ["status"]), (8, ["status", "-w"])], ids=str
+)
+def test_a_command_that_has_too_few_threads(on_etcd: Vppctl, group: Tasks, limit: int, command: list[str]) -> None:
+    """Once, it waited for ever, without a word, or was ended by SIGABRT."""
+    on_etcd.put(veth("a", "b"))
+    group.limit(limit)
+    command = group.command(*on_etcd.command("vppctl", command))
+    with subprocess.Popen(
+        command, env=on_etcd.environment, cwd=on_etcd.folder, stderr=subprocess.PIPE, text=True
+    ) as it:
+        assert it.stderr is not None
+        lines = iter(it.stderr)
+        assert any("there are no more threads; raise TasksMax=" in line for line in lines)
+        if "-w" in command:
+            it.terminate()
+        else:
+            assert list(lines) == []
+            assert it.wait(10) == 5
+
+
+STREAMS = """
+import os, sys, threading
+from vppctl.errors import StoreError
+from vppctl.store.base import Put
+from vppctl.store.settings import open_store, parse_store_url
+
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+
+store = open_store(parse_store_url(sys.argv[1]))
+lease = store.lease(60)
+start, threading.Thread.start = threading.Thread.start, refuse
+for begin in (lambda: store.watch("/", 1), lease.refresh):
+    try:
+        begin()
+    except StoreError as error:
+        print(error)
+threading.Thread.start = start
+assert lease.refresh()
+watch = store.watch("/", 1)
+store.commit([Put("/a", b"1")])
+print(watch.next(5.0).entries[0].key, flush=True)
+watch.close()
+store.close()
+os._exit(0)
+"""
+
+
+@pytest.mark.etcd
+def test_a_stream_that_gets_no_thread_takes_no_other_along(etcd: Etcd) -> None:
+    """Others take the threads between the trial and the stream: its channel would give no later stream an answer."""
+    command = [sys.executable, "-c", STREAMS, f"etcd://{etcd.endpoint}"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    short = f"cannot reach etcd {etcd.endpoint}: there are no more threads; raise TasksMax= of its unit (pids.max) "
+    assert [line.startswith(short) for line in result.stdout.splitlines()] == [True, True, False], result.stdout
+    assert result.stdout.endswith("\n/a\n")
 
 
 def test_namespaces_that_may_not_be_created(vppctl: Vppctl) -> None:

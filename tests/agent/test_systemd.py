@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.support.agent import veth
+from tests.support.etcd import PROGRAM
 from tests.support.netns import wait_until
-from tests.support.systemd import SYSTEMD, UNITS, Machine
+from tests.support.systemd import ROOT, SYSTEMD, UNITS, Machine
 
 pytestmark = [
     pytest.mark.kernel,
@@ -21,6 +22,16 @@ pytestmark = [
 
 VPPCTL = str(Path(sys.executable).parent / "vppctl")
 SERVICE = "vppctl-agent"
+STORE = "10.99.0.1:2379"
+ENGINE = "/run/fake-docker.sock"
+LATE_ENGINE = """
+import pathlib, subprocess
+from tests.support.fake_docker import FakeEngine
+with subprocess.Popen(["unshare", "--net", "sleep", "infinity"]) as process, FakeEngine(pathlib.Path("/run")) as engine:
+    engine.add("one", "web", process.pid)
+    process.wait()
+"""
+"""A FAKE engine with one container, which has the network of a process of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +108,44 @@ def test_one_that_hangs_is_ended(machine: Machine) -> None:
     wait_until(lambda: int(show(machine, "NRestarts")) > restarts, "the watchdog", 30)
     wait_until(lambda: show(machine, "ActiveState") == "active", "the agent to come back", 20)
     assert show(machine, "MainPID") != pid
+
+
+def test_a_store_a_network_and_an_engine_that_come_after_it(machine: Machine) -> None:
+    """Once, the start was ended as soon as TimeoutStartSec was over, again and again."""
+    machine("systemctl", "stop", SERVICE)
+    folder, settings = f"{UNITS}/{SERVICE}.service.d", f"/etc/default/{SERVICE}"
+    machine("mkdir", "-p", folder)
+    machine("sh", "-c", f"printf '[Service]\\nTimeoutStartSec=2\\n' > {folder}/start.conf")
+    machine("sh", "-c", f"printf 'VPPCTL_STORE=etcd://{STORE}\\nDOCKER_HOST=unix://{ENGINE}\\n' > {settings}")
+    machine("systemctl", "daemon-reload")
+    try:
+        machine("systemctl", "start", "--no-block", SERVICE)
+
+        def waits() -> bool:
+            text = show(machine, "StatusText")
+            why = f"store: cannot reach etcd {STORE}: network is unreachable"
+            return text.startswith("waits for the configuration from the store; ") and why in text
+
+        wait_until(waits, "the status to say what it waits for")
+        assert show(machine, "ActiveState") == "activating"
+        pid = show(machine, "MainPID")
+        # Longer than the manager would have waited.
+        wait_until(lambda: show(machine, "ActiveState") != "activating", "the start to be over", 30)
+        assert (show(machine, "ActiveState"), show(machine, "NRestarts")) == ("active", "0")
+        assert waits()
+        machine("ip", "addr", "add", STORE.replace(":2379", "/32"), "dev", "lo")
+        listen = [f"--{kind}-client-urls=http://{STORE}" for kind in ("listen", "advertise")]
+        machine("systemd-run", "--unit=late-etcd", PROGRAM, "--data-dir=/run/late-etcd", *listen)
+        wait_until(lambda: show(machine, "StatusText").startswith("0 interfaces"), "the configuration to be known", 20)
+        documents = {"interface": [veth("a", "b", {"type": 1, "microservice": "web"}), veth("b", "a")]}
+        machine(VPPCTL, "--endpoints", STORE, "put", "-", stdin=json.dumps(documents))
+        wait_until(lambda: "docker: Docker cannot be asked at" in show(machine, "StatusText"), "Docker to be missed")
+        machine("systemd-run", "--unit=late-engine", f"--working-directory={ROOT}", sys.executable, "-c", LATE_ENGINE)
+        machine(VPPCTL, "--endpoints", STORE, "wait", "a", "b", "--for", "applied")
+        wait_until(lambda: show(machine, "StatusText").startswith("2 interfaces"), "the status to report them")
+        wait_until(lambda: "docker" not in show(machine, "StatusText"), "Docker to be there")
+        assert (show(machine, "NRestarts"), show(machine, "MainPID")) == ("0", pid)
+    finally:
+        machine.run("systemctl", "stop", "late-engine", "late-etcd")
+        machine("rm", f"{folder}/start.conf")
+        machine("sh", "-c", f"echo VPPCTL_STORE=embedded > {settings}")

@@ -185,7 +185,8 @@ class EtcdLease:
             requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
             requests.put(etcdrpc.LeaseKeepAliveRequest(ID=self.id))
             stub = etcdrpc.LeaseStub(channel)
-            answers = stub.LeaseKeepAlive(iter(requests.get, None), timeout=timeout, metadata=metadata)
+            with self._client.beginning(channel):
+                answers = stub.LeaseKeepAlive(iter(requests.get, None), timeout=timeout, metadata=metadata)
             try:
                 answer = next(answers, None)
             finally:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vppctl.errors import StoreError
+from vppctl.errors import StoreError, cause
 from vppctl.store.etcd_errors import UnsureError, explain, is_elsewhere, is_stale, text_of, was_refused
 from vppctl.store.etcd_stubs import etcdrpc, grpc
+from vppctl.store.etcd_threads import STREAM, start_core, try_threads
 from vppctl.store.settings import StoreSettings
 
 MAX_MESSAGE = 512 << 20
@@ -34,6 +36,8 @@ _OPTIONS = [
 ]
 _ALONE = ("grpc.use_local_subchannel_pool", 1)
 """A connection that no other channel of this process shares."""
+_stuck: list[grpc.Channel] = []
+"""Channels that lack a thread. They wait for it when they are closed, also by the end of the last reference."""
 Metadata = tuple[tuple[str, str], ...]
 Work = Callable[[grpc.Channel, Metadata, float], Any]
 
@@ -54,6 +58,9 @@ class EtcdClient:
         self._lock = threading.Lock()
         self._files: tuple[object, ...] = ()
         self._credentials = self._read_credentials() if settings.secure else None
+        with suppress(RuntimeError):
+            # Now, while an agent has no other threads that could take the room for these; each call tries again.
+            start_core()
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -125,6 +132,25 @@ class EtcdClient:
         """The connection for a stream to this endpoint, and whether it is the stream's to close."""
         return (self._connect(index), True) if index in self._alone else (self.channel(index), False)
 
+    @contextmanager
+    def beginning(self, channel: grpc.Channel) -> Iterator[None]:
+        """A stream begins on this channel. Raises StoreError when there are too few threads for it."""
+        try:
+            try_threads(STREAM)
+        except RuntimeError as error:
+            raise self._short(error) from None
+        try:
+            yield
+        except RuntimeError as error:
+            # Others were faster. No later stream of this channel would get an answer.
+            _stuck.append(channel)
+            with self._lock:
+                self._channels = {index: other for index, other in self._channels.items() if other is not channel}
+            raise self._short(error) from None
+
+    def _short(self, error: RuntimeError) -> StoreError:
+        return StoreError(f"cannot reach {self.description}: {cause(error)}")
+
     def part(self, index: int) -> None:
         """Give streams and calls connections of their own: one was not answered in time.
 
@@ -137,6 +163,10 @@ class EtcdClient:
                 self._channels.pop(index, None)
 
     def _connect(self, index: int) -> grpc.Channel:
+        try:
+            start_core()
+        except RuntimeError as error:
+            raise self._short(error) from None
         endpoint = self.settings.endpoints[index]
         # Without a scheme of its own a host that is called `unix` would be one.
         target = endpoint if endpoint.startswith("unix:/") else f"dns:///{endpoint}"

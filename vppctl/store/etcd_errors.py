@@ -99,6 +99,9 @@ def _why(code: grpc.StatusCode, text: str, endpoint: str, settings: StoreSetting
         return f"no answer within {settings.timeout:g} s; is it running? see --endpoints"
     if "Connection refused" in text:
         return "connection refused; is it running? see --endpoints"
+    for words in ("Network is unreachable", "No route to host"):
+        if words in text:
+            return f"{words.lower()}; is the network up? see --endpoints"
     if "Name or service" in text or "DNS" in text:
         return "its name is unknown; see --endpoints"
     # gRPC has one word for many mistakes with certificates; a TLS library has one for each.

@@ -39,11 +39,9 @@ class EtcdWatch:
         metadata = (("hasleader", "true"), *client.metadata(self._index, timeout))
         self._channel, self._own_channel = client.stream_channel(self._index)
         self._thread = threading.Thread(target=self._read, name="watch", daemon=True)
-        try:
+        with client.beginning(self._channel):
             self._stream = etcdrpc.WatchStub(self._channel).Watch(iter(self._requests.get, None), metadata=metadata)
             self._thread.start()
-        except RuntimeError as error:
-            raise StoreError(f"{client.description} cannot be watched: {error}; see pids.max and ulimit -u") from None
         self._heard = time.monotonic()
         self._late = 0.0
         """Since when the server has had something that the watch has not brought."""
