@@ -128,9 +128,13 @@ class Supervisor:
         troubles = self.troubles()
         return {name: name not in troubles for name in sorted({*self._sources, *self.failures})}
 
-    def stop(self, timeout: float) -> None:
-        """Start nothing any more, and wait for the threads; those that take longer end with the process."""
+    def end(self) -> None:
+        """Start nothing any more: a source that ends from now on has done so for good."""
         self._stopping = True
+
+    def stop(self, timeout: float) -> None:
+        """Wait for the threads to end; those that take longer end with the process."""
+        self.end()
         deadline = time.monotonic() + timeout
         for source in list(self._sources.values()):
             if (thread := source.thread) is not None:
