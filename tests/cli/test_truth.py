@@ -254,6 +254,43 @@ def test_an_agent_that_cannot_publish_is_not_said_to_be_gone(tmp_path: Path, mon
             assert "is running" not in result.stderr
 
 
+@pytest.mark.kernel
+@pytest.mark.etcd
+def test_an_agent_that_may_not_publish_any_more_says_so(tmp_path: Path) -> None:
+    """Its heartbeat goes on, since a lease needs no user; once, nothing said why the new revision is not reported."""
+    with Etcd(tmp_path) as server:
+        for user in ("root", "agent"):
+            server.ctl("user", "add", f"{user}:one")
+            server.ctl("user", "grant-role", user, "root")
+        server.ctl("auth", "enable")
+        root = Vppctl({"ETCDCTL_ENDPOINTS": server.endpoint, "ETCDCTL_USER": "root:one"}, tmp_path)
+        agent = Vppctl({"ETCDCTL_ENDPOINTS": server.endpoint, "ETCDCTL_USER": "agent:one"}, tmp_path)
+        with Agent(agent):
+            root.put(veth("a", "b"), veth("b", "a"), wait=True)
+            server.ctl("--user=root:one", "user", "passwd", "agent", "--interactive=false", stdin="two")
+            root.put(veth("a", "b", mtu=1400))
+            said = "on this host it reports: publisher: cannot publish states: .* wrong name or password"
+            wait_until(lambda: re.search(said, root.state("a")["message"]), "the reason")
+            assert root.state("b")["state"] == "APPLIED"
+            result = root.run("wait", "a", "--for", "applied", "--timeout", "100ms")
+            assert re.search(said, result.stderr), result.stderr
+
+
+@pytest.mark.kernel
+def test_an_agent_with_another_store(vppctl: Vppctl, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Vppctl({"VPPCTL_STORE": f"sqlite:{tmp_path}/other/store.db"}, tmp_path / "other")
+    with Agent(other):
+        other.put(veth("a", "b"), veth("b", "a"), wait=True)
+        nothing = vppctl.run("status")
+        said = "nothing is configured under label vpp1; 'vppctl list' shows what is under others\n"
+        assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", said)
+        assert vppctl.run("status", "-o", "json").stderr == ""
+        vppctl.put(veth("a", "b"))
+        said = "runs on this host, but has no heartbeat in sqlite {}/store.db; it may have another --store"
+        assert said.format(tmp_path) in vppctl.state("a")["message"]
+
+
 @contextlib.contextmanager
 def listening_on_a_socket(folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[tuple[Etcd, Path]]:
     """A server, and its socket: a file in the folder where it was started."""

@@ -82,6 +82,8 @@ class Agent:
         if self.process is not None:
             assert self.stop() == 0, self.log.read_text()
         assert "Traceback" not in self.log.read_text(), self.log.read_text()
+        # A source that ends because the agent does has not failed.
+        assert "it has ended" not in self.log.read_text(), self.log.read_text()
 
     def start(self) -> None:
         with self.log.open("ab") as log:

@@ -233,8 +233,7 @@ class Agent:
             case SourceChanged():
                 self._source_changed()
             case NamespacesChanged():
-                # `_drain` looks.
-                pass
+                pass  # `_drain` looks.
             case MicroservicesChanged(labels):
                 found = (r for r in reconciler.desired.references() if r.type is NamespaceType.MICROSERVICE_REF_NS)
                 reconciler.refresh_namespaces(r for r in found if labels is None or r.microservice in labels)
@@ -291,8 +290,8 @@ class Agent:
 
     def _end(self) -> None:
         notify("STOPPING=1")
+        self.sources.supervisor.end()
         log.info("the agent stops; links stay as they are")
-        self.sources.supervisor.stopping = True
         if self.settings.once:
             return  # what is left only listens
         if self.teller.publisher:

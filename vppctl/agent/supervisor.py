@@ -69,7 +69,7 @@ class Supervisor:
         self._sources: dict[str, _Source] = {}
         self._failed: dict[str, Trouble] = {}
         self._away: dict[str, Trouble] = {}
-        self.stopping = False
+        self._stopping = False
         """Whether a source that ends now was asked to."""
         self._chores: list[Callable[[], bool]] = []
         self._soon = False
@@ -92,7 +92,7 @@ class Supervisor:
         for chore in self._chores:
             self._soon = chore() or self._soon
         for name, source in list(self._sources.items()):
-            if source.thread is None and now >= source.due and not self.stopping:
+            if source.thread is None and now >= source.due and not self._stopping:
                 self._begin(name, source, now)
             elif name in self._failed and source.thread is not None and now >= self._settled(source):
                 with self._lock:
@@ -129,9 +129,13 @@ class Supervisor:
         troubles = self.troubles()
         return {name: name not in troubles for name in sorted({*self._sources, *self.failures})}
 
+    def end(self) -> None:
+        """Start nothing any more: a source that ends from now on has done so for good."""
+        self._stopping = True
+
     def stop(self, timeout: float) -> None:
-        """Start nothing any more, and wait for the threads; those that take longer end with the process."""
-        self.stopping = True
+        """Wait for the threads to end; those that take longer end with the process."""
+        self.end()
         deadline = time.monotonic() + timeout
         for source in list(self._sources.values()):
             if (thread := source.thread) is not None:
@@ -151,7 +155,7 @@ class Supervisor:
             error: Exception | None = None
         except Exception as caught:  # noqa: BLE001 - whatever it is, it ends nobody else
             error = caught
-        if not self.stopping:
+        if not self._stopping:
             self._fail(name, source, error)
 
     def _fail(self, name: str, source: _Source, error: Exception | None) -> None:

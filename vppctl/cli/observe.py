@@ -61,6 +61,9 @@ def status_command(
                 show(report)
         else:
             print_status(chosen, output, settings.color)
+            if not reports and output in ("table", "wide"):
+                text = f"nothing is configured under label {settings.label}; 'vppctl list' shows what is under others"
+                click.echo(text, err=True)
         if watch:
             stop_when_lost()
             _follow(store, settings, by_key(chosen), choose, show)
@@ -81,15 +84,21 @@ def read_reports(settings: Settings) -> list[dict[str, Any]]:
 
 def reader(store: Store, label: str) -> Callable[[Sequence[Entry]], list[dict[str, Any]]]:
     """`join` for the entries of this store."""
-    from vppctl.cli.presence import absence
+    from vppctl.cli.presence import absence, hindrance
 
-    return partial(join, label=label, absent=lambda: absence(store, label))
+    return partial(join, label=label, absent=lambda: absence(store, label), hindered=lambda: hindrance(label))
 
 
-def join(entries: Sequence[Entry], label: str, absent: Callable[[], Absence] | None = None) -> list[dict[str, Any]]:
+def join(
+    entries: Sequence[Entry],
+    label: str,
+    absent: Callable[[], Absence] | None = None,
+    hindered: Callable[[], str] = str,
+) -> list[dict[str, Any]]:
     """Configuration and status keys of a label, as one report for each interface.
 
-    `absent` says why there is no heartbeat; it is asked when that matters.
+    `absent` says why there is no heartbeat, `hindered` what keeps an agent that has one from reporting; they are asked
+    when that matters.
     """
     from vppctl.cli.presence import no_heartbeat
     from vppctl.cli.reports import as_of, configuration, read, unreported
@@ -100,6 +109,7 @@ def join(entries: Sequence[Entry], label: str, absent: Callable[[], Absence] | N
         for prefix in (config_prefix(label, kind), status_prefix(label, kind)):
             by_prefix[kind, prefix] = {e.key[len(prefix) :]: e for e in entries if e.key.startswith(prefix)}
     silence: dict[str, Any] = {}
+    hindrance: str | None = None
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for kind in Kind:
         configured, reported = by_prefix[kind, config_prefix(label, kind)], by_prefix[kind, status_prefix(label, kind)]
@@ -107,6 +117,9 @@ def join(entries: Sequence[Entry], label: str, absent: Callable[[], Absence] | N
             entry, status = configured.get(name), reported.get(name)
             if status:
                 report = as_of(read(status.value), entry.mod_revision if entry else 0)
+                if report.get("reason") == "NotReported":
+                    hindrance = hindered() if hindrance is None else hindrance
+                    report["message"] += f"; {hindrance}" if hindrance else ""
             elif entry:
                 if not silence:
                     alive = any(e.key == agent_key(label) for e in entries)

@@ -25,12 +25,25 @@ def absence(store: Store, label: str) -> Absence:
     trouble = store.trouble()
     why = f": {trouble}" if trouble else ""
     if here is not None and not here.startswith("no agent"):
-        text = here or f"the agent of label {label} runs on this host, but has no heartbeat in {store.description}"
-        return Absence("NoHeartbeat", f"{text}{why}")
+        if here:
+            return Absence("NoHeartbeat", f"{here}{why}")
+        text = f"the agent of label {label} runs on this host, but has no heartbeat in {store.description}"
+        return Absence("NoHeartbeat", f"{text}{why or f'; {hindrance(label) or _ELSEWHERE}'}")
     if store.is_local and os.geteuid() == 0:
         # It could only be on this host, and would hold the lock.
         return Absence("AgentNotRunning", f"no agent of label {label} is running on this host")
     return no_heartbeat(label, f"{store.description}{why}")
+
+
+def hindrance(label: str) -> str:
+    """What keeps the agent of this label on this host from hearing or reporting, in its own words; empty: nothing."""
+    from vppctl.agent.lock import pulse, troubles
+
+    found = troubles(label) if pulse(label) == "" else ""
+    return f"on this host it reports: {found}" if "publisher: " in found or "store" in found else ""
+
+
+_ELSEWHERE = "it may have another --store, or be stopped (SIGSTOP)"
 
 
 def no_heartbeat(label: str, where: str) -> Absence:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vppctl.cli.presence import absence
+from vppctl.cli.presence import absence, hindrance
 from vppctl.errors import StoreError, TimedOutError
 from vppctl.model.keys import ROOT, ConfigKey, agent_key, status_key
 from vppctl.reconcile.mirror import BACKOFF_FIRST, BACKOFF_LAST, Changed, Entry, Message
@@ -95,7 +95,9 @@ def _wait(store: Store, wanted: Sequence[Wanted], seconds: float, problem: Calla
         # What is known of agents is older than that.
         lines += trouble
     else:
-        lines += [absence(store, label).message for label in sorted(labels) if agent_key(label) not in view]
+        silent = {label: agent_key(label) not in view for label in sorted(labels)}
+        said = [absence(store, label).message if silent[label] else hindrance(label) for label in silent]
+        lines += filter(None, said)
     raise TimedOutError("\n".join([f"timed out after {seconds:g} s", *lines]))
 
 

@@ -23,6 +23,9 @@ MAX_MESSAGE = 512 << 20
 PING_MS = 10_000
 """Milliseconds between HTTP/2 pings of an idle connection; etcd allows 5 s (--grpc-keepalive-min-time)."""
 _OPTIONS = [
+    # Two clients of one process share no connection: with --max-concurrent-streams the watches of one would take the
+    # place of all calls of the other.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.initial_reconnect_backoff_ms", 100),
     # How long one attempt to connect may take, whatever the backoff: several round trips with TLS.
@@ -34,8 +37,6 @@ _OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
 ]
-_ALONE = ("grpc.use_local_subchannel_pool", 1)
-"""A connection that no other channel of this process shares."""
 _stuck: list[grpc.Channel] = []
 """Channels that lack a thread. They wait for it when they are closed, also by the end of the last reference."""
 Metadata = tuple[tuple[str, str], ...]
@@ -170,10 +171,9 @@ class EtcdClient:
         endpoint = self.settings.endpoints[index]
         # Without a scheme of its own a host that is called `unix` would be one.
         target = endpoint if endpoint.startswith("unix:/") else f"dns:///{endpoint}"
-        options = [*_OPTIONS, _ALONE] if index in self._alone else _OPTIONS
         if self._credentials:
-            return grpc.secure_channel(target, self._credentials, options)
-        return grpc.insecure_channel(target, options)
+            return grpc.secure_channel(target, self._credentials, _OPTIONS)
+        return grpc.insecure_channel(target, _OPTIONS)
 
     def metadata(self, index: int | None, timeout: float, *, renew: bool = False) -> Metadata:
         """What goes with each request: the token of the user, asked for when there is none or a new one is wanted."""
