@@ -88,7 +88,8 @@ class Pacing:
         before, asked = self._asked.get(pair), self._asks(pair)
         contest = self._contest(pair, found, before, asked, now)
         self.backlog.limit(pair, contest.until if contest else 0.0)
-        duplicate = any(condition.reason is Reason.DUPLICATE_ADDRESS for condition in found.conditions)
+        wrong = [condition for condition in found.conditions if condition.state is State.FAILED]
+        duplicate = any(condition.reason is Reason.DUPLICATE_ADDRESS for condition in wrong)
         if not duplicate:
             self._duplicates.pop(pair, None)
         if found.failed and not found.unsettled:
@@ -97,7 +98,7 @@ class Pacing:
             self.backlog.retry(pair, contest.next_look(now), failed=contest.at == now)
         elif duplicate:
             self._retry(pair, now, tried=found.retried, changed=before != asked)
-        elif any(condition.state is State.FAILED for condition in found.conditions):
+        elif wrong:
             self.backlog.failed(pair, now)
         else:
             self.backlog.succeeded(pair)
