@@ -239,3 +239,29 @@ def test_a_token_that_is_not_good_any_more(start: Start, connect: Connect) -> No
     store.commit([Put("/a", b"2")])
     wait_until(lambda: follower.seen == {"/a": b"2"}, "the change", 20)
     follower.end()
+
+
+@pytest.mark.kernel
+def test_a_name_that_leads_elsewhere_while_it_is_followed(tmp_path: Path) -> None:
+    """Once, half a minute passed until the name was looked up again."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 store.test\n")
+    subprocess.run(["mount", "--bind", str(hosts), "/etc/hosts"], check=True)
+    try:
+        with Etcd(tmp_path) as server:
+            store = open_store(StoreSettings((f"store.test:{server.port}",), timeout=2.0))
+            store.commit([Put("/a", b"1")])
+            follower = Follower(store)
+            wait_until(lambda: follower.seen.get("/a") == b"1", "the first list")
+            server.kill()
+            server.host, server.url = "127.0.0.5", f"http://127.0.0.5:{server.port}"
+            hosts.write_text("127.0.0.5 store.test\n")
+            server.start()
+            server.ctl("put", "/b", "2")
+            try:
+                wait_until(lambda: "/b" in follower.seen, "the new address to be followed", 12)
+            finally:
+                follower.end()
+                store.close()
+    finally:
+        subprocess.run(["umount", "/etc/hosts"], check=True)

@@ -231,7 +231,9 @@ def has_own_run(label: str) -> bool:
 def troubles(label: str) -> str:
     """What does not work for the agent of this label on this host, on one line; empty when all does."""
     try:
-        with lock_path(label).open(encoding="utf-8", errors="replace") as file:
+        # Another kind of file is not waited for.
+        fd = os.open(lock_path(label), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with open(fd, encoding="utf-8", errors="replace") as file:
             return file.readline(_LINE).strip()
     except OSError:
         return ""

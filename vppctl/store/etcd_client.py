@@ -31,6 +31,8 @@ _OPTIONS = [
     # How long one attempt to connect may take, whatever the backoff: several round trips with TLS.
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    # A name that leads elsewhere now is not looked up for half a minute otherwise.
+    ("grpc.dns_min_time_between_resolutions_ms", 2000),
     ("grpc.keepalive_time_ms", PING_MS),
     ("grpc.keepalive_timeout_ms", 5000),
     ("grpc.http2.max_pings_without_data", 0),
