@@ -182,11 +182,11 @@ def _elsewhere(label: str) -> int:
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return 0
-    for line in lines:
+    for fields in map(str.split, lines):
         # Number, POSIX, ADVISORY, WRITE, PID, MAJOR:MINOR:INODE, start and end.
-        _, kind, _, access, pid, file, *_ = line.split()
-        if (kind, access) != ("POSIX", "WRITE"):
+        if fields[1:4:2] != ["POSIX", "WRITE"]:
             continue
+        pid, file = fields[4:6]
         try:
             theirs = os.stat(f"/proc/{pid}/root{path}")
             owners = theirs.st_uid, os.stat(f"/proc/{pid}").st_uid
