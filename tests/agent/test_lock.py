@@ -132,8 +132,10 @@ def test_another_user_stops_no_agent(vppctl: Vppctl, listening: bool) -> None:
 
 
 def test_a_lock_file_of_another_kind_is_not_waited_for(vppctl: Vppctl) -> None:
-    os.mkfifo("/run/vppctl/agent-vpp1.lock")
+    lock = Path("/run/vppctl/agent-vpp1.lock")
+    lock.unlink(missing_ok=True)
+    os.mkfifo(lock)
     try:
         assert vppctl.run("agent", "health").returncode == 1
     finally:
-        os.unlink("/run/vppctl/agent-vpp1.lock")
+        lock.unlink()

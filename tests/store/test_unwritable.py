@@ -190,7 +190,7 @@ def test_an_agent_on_a_full_disk_creates_what_is_configured(mounted: Path) -> No
     fill(mounted)
     with Agent(vppctl) as agent:
         wait_until(lambda: "a" in links("one"), "the pair", 20)
-        assert "cannot publish states" in agent.log.read_text()
+        wait_until(lambda: "cannot publish states" in agent.log.read_text(), "the log to name it")
         result = vppctl.run("status")
         assert "the agent of label vpp1 runs on this host" in result.stderr
         assert "its disk is full" in result.stderr
