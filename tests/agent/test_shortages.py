@@ -63,6 +63,25 @@ def test_docker_where_there_is_no_thread_to_follow_it(vppctl: Vppctl, group: Tas
         wait_until(lambda: "docker.sock" in vppctl.state("m")["message"], "Docker to be asked", 20)
 
 
+def test_more_processes_than_descriptors(vppctl: Vppctl) -> None:
+    """Once, those that are waited for took all descriptors, and no namespace could be opened."""
+    processes = [subprocess.Popen(["sleep", "1000"]) for _ in range(50)]
+    try:
+        with Agent(vppctl, before=["sh", "-c", 'ulimit -n 40; exec "$@"', "sh"]):
+            sides = [(f"a{n}", f"b{n}", {"type": 0, "pid": p.pid}) for n, p in enumerate(processes)]
+            vppctl.put(*(d for a, b, place in sides for d in (veth(a, b, place), veth(b, a))))
+            vppctl("wait", *(side for a, b, _ in sides for side in (a, b)), "--for", "applied")
+            for gone in (0, 49):
+                processes[gone].kill()
+                processes[gone].wait()
+                vppctl.wait_state(f"a{gone}", "PENDING", "ProcessNotRunning")
+            assert links().keys() == {side for a, b, _ in sides[1:-1] for side in (a, b)}
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def test_a_lock_for_which_there_is_no_room(vppctl: Vppctl) -> None:
     with tmpfs("/run/vppctl", "nr_inodes=1,mode=700"):
         result = vppctl.run("agent", "run", "--once")

@@ -138,6 +138,27 @@ def test_a_pass_without_descriptors_changes_nothing(reconciler: Reconciler, left
     assert links("x")["a"]["ifindex"] == before
 
 
+def test_a_namespace_that_cannot_be_looked_for(
+    reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, `PENDING: the namespace has not been looked for yet`, and a line of the log for each namespace."""
+
+    def refuse(_: NamespaceRef) -> Netns:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/run/netns")
+
+    monkeypatch.setattr(reconciler.resolver, "open", refuse)
+    for number in range(9):
+        put(reconciler, veth(f"a{number}", f"b{number}", f"x{number}"), veth(f"b{number}", f"a{number}"))
+    put(reconciler, veth("alone", "nobody", "x"))
+    reconciler.refresh_namespaces()
+    conditions = {name: (c.state, c.reason) for name, c in reconciler.run(0.0).items() if c}
+    assert conditions.pop("alone") == (State.PENDING, Reason.PEER_NOT_CONFIGURED)
+    assert set(conditions.values()) == {(State.FAILED, Reason.RESOURCE_EXHAUSTED)}
+    assert len(caplog.records) <= 3, caplog.text
+    monkeypatch.undo()
+    assert {c.state for n, c in reconciler.run(100.0).items() if c and n != "alone"} == {State.APPLIED}
+
+
 def test_a_configured_address_that_would_expire(reconciler: Reconciler) -> None:
     put(reconciler, veth("a", "b", "x", ip_addresses=["10.0.0.1/24", "2001:db8::1/64"]), veth("b", "a"))
     reconciler.run(0.0)

@@ -43,18 +43,22 @@ class Places:
         if references is None:
             self.memory.forget_ways({self._nsids.own})
         concerned: set[PairId] = set()
+        failed: dict[str, list[NamespaceRef]] = {}
         for reference in self._desired.references() if references is None else references:
             try:
                 found = self._resolver.open(reference)
             except OSError as error:
                 # Nothing is known of where it leads; the passes and the audit ask again.
-                log.warning("namespace %s cannot be looked for: %s", reference, cause(error))
+                failed.setdefault(cause(error), []).append(reference)
                 continue
             if isinstance(found, Netns):
                 with found:
                     concerned |= self._desired.resolve(reference, found.id)
             else:
                 concerned |= self._desired.resolve(reference, found)
+        for why, those in failed.items():
+            more = f" and {len(those) - 1} more" if len(those) > 1 else ""
+            log.warning("namespace %s%s cannot be looked for: %s", those[0], more, why)
         return concerned
 
     def search(self) -> set[PairId]:

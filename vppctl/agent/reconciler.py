@@ -163,7 +163,7 @@ class Reconciler:
         text = f"internal error: {type(error).__name__}; the log has where"
         if number or isinstance(error, OSError):
             text = f"the kernel cannot be asked: {cause(error)}"
-            log.warning("%s", text)
+            log.log(logging.WARNING if self._whole else logging.DEBUG, "%s", text)
             self._whole = False
         work.conditions.clear()
         for pair in work.scope:
@@ -174,7 +174,7 @@ class Reconciler:
         work.failures[pair] = failure
         work.blind.add(pair)
         match judge(self.desired, pair):
-            case Blocked(conditions):
+            case Blocked(conditions, False):
                 work.conditions.update(conditions)
             case _:
                 for name in self.desired.members(pair):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import threading
 from collections.abc import Callable, Iterable
@@ -17,6 +18,8 @@ AWAITED_MS = 100
 """How often to look for a process that is not there yet, or that has no pidfd: nothing announces it."""
 STOP_MS = 500
 """How long a stop may go unnoticed."""
+SHARE = 4
+"""One of so many descriptors may be a process's; what is left is for namespaces and the store."""
 
 
 class NamespacesChanged(NamedTuple):
@@ -105,6 +108,8 @@ class NamespaceWatcher:
 
     def _take_up(self, poll: select.poll, pid: int) -> str:
         """Be woken by the end of a process; where that is refused, what tells it from the next one of its PID."""
+        if len(self._pidfds) >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // SHARE:
+            return _started(pid)
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:

@@ -15,7 +15,7 @@ from vppctl.reconcile.state import Configured, Link, NetnsId, PairId, Reason, Re
 
 K = TypeVar("K")
 
-_UNRESOLVED = Unavailable(Reason.NAMESPACE_NOT_FOUND, "the namespace has not been looked for yet")
+UNRESOLVED = Unavailable(Reason.NAMESPACE_NOT_FOUND, "the namespace has not been looked for yet")
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ class DesiredState:
 
     def place(self, interface: Interface) -> Resolution:
         """Where the interface's namespace is at present."""
-        return self.resolutions.get(interface.namespace, _UNRESOLVED)
+        return self.resolutions.get(interface.namespace, UNRESOLVED)
 
     def claim(self, interface: Interface) -> tuple[NetnsId, str] | None:
         """The namespace and kernel name that the interface lays claim to, when its namespace is there."""

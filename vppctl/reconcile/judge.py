@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vppctl.model.interface import Interface
-from vppctl.reconcile.desired import DesiredState
+from vppctl.reconcile.desired import UNRESOLVED, DesiredState
 from vppctl.reconcile.state import Condition, Creatable, Invalid, NetnsId, PairId, Reason, State, Unavailable
 
 
@@ -31,6 +31,8 @@ class Blocked(NamedTuple):
     """The pair cannot exist at present, for the reasons in `conditions`."""
 
     conditions: dict[str, Condition]
+    unknown: bool = False
+    """What is waited for is a look at a namespace."""
 
 
 def judge(desired: DesiredState, pair: PairId) -> Ready | Awaiting | Blocked:
@@ -45,7 +47,8 @@ def judge(desired: DesiredState, pair: PairId) -> Ready | Awaiting | Blocked:
     if not (isinstance(places[0], NetnsId) and isinstance(places[1], NetnsId)):
         blocked = [(i, p) for i, p in zip((first, second), places, strict=True) if isinstance(p, Unavailable)]
         if blocked:
-            return Blocked({name: _unavailable(desired, name, blocked) for name in members})
+            unknown = any(place is UNRESOLVED for _, place in blocked)
+            return Blocked({name: _unavailable(desired, name, blocked) for name in members}, unknown)
         return Awaiting(tuple(dict.fromkeys(p.name for p in places if isinstance(p, Creatable))))
     first_at, second_at = (places[0], first.kernel_name), (places[1], second.kernel_name)
     if first_at == second_at:
