@@ -51,9 +51,9 @@ def test_an_event_stays_the_first_until_it_is_done() -> None:
     assert (inbox.first(0.0), inbox.first(1.0)) == (1, 1)
     assert inbox.holds(str)
     events.put(4)
-    taken = []
-    while (event := inbox.first(0.0)) is not None:
-        taken.append(event)
+    taken: list[object] = []
+    while (first := inbox.first(0.0)) is not None:
+        taken.append(first)
         inbox.done()
     assert (taken, inbox.holds(str)) == ([1, "two", 3, 4], False)
 
