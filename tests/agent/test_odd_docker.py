@@ -39,6 +39,13 @@ def engine(vppctl: Vppctl) -> Iterator[FakeEngine]:
         yield engine
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process; an agent has a process of its own."""
+    monkeypatch.setattr(microservices, "PAUSE", 0.05)
+    monkeypatch.setattr(microservices, "BACKOFF_FIRST", 0.05)
+
+
 @pytest.fixture
 def process() -> Iterator[int]:
     """A process in a network namespace of its own, as a container's."""
@@ -51,12 +58,9 @@ WEB = veth("a", "b", {"type": 1, "microservice": "web"})
 PEER = veth("b", "a")
 
 
-@pytest.mark.parametrize("info", [{}, {"SystemTime": "noon"}], ids=str)
-def test_an_engine_that_does_not_know_what_time_it_is(
-    vppctl: Vppctl, engine: FakeEngine, process: int, info: dict[str, Any]
-) -> None:
+def test_an_engine_that_does_not_know_what_time_it_is(vppctl: Vppctl, engine: FakeEngine, process: int) -> None:
     """Once: thread docker has died, exit 1, and all pairs were without an agent."""
-    engine.info = info
+    engine.info = {}
     with Agent(vppctl):
         vppctl.put(WEB, PEER)
         vppctl.wait_state("a", "PENDING", "MicroserviceNotRunning")
@@ -66,18 +70,21 @@ def test_an_engine_that_does_not_know_what_time_it_is(
         assert links_of(process) == {"a"}
 
 
+@pytest.mark.parametrize("info", [{"SystemTime": "noon"}, {"SystemTime": 5}], ids=str)
+def test_a_time_that_is_none(engine: FakeEngine, info: Any) -> None:
+    engine.info = info
+    follow(engine, lambda: None, lambda: None)
+
+
 @pytest.mark.parametrize("info", [None, 500, b"<html>no JSON"], ids=str)
-def test_what_is_no_engine_is_reported_and_asked_again(
-    vppctl: Vppctl, engine: FakeEngine, process: int, info: Any
-) -> None:
+def test_what_is_no_engine_is_reported_and_asked_again(engine: FakeEngine, info: Any) -> None:
     whole, engine.info = engine.info, info
-    engine.add("one", "web", process)
-    with Agent(vppctl):
-        vppctl.put(WEB, PEER)
-        vppctl.wait_state("a", "PENDING", "MicroserviceNotRunning")
-        wait_until(lambda: "Docker cannot be asked at" in vppctl.state("a")["message"], "the reason to be reported")
+    engine.add("one", "web", 1)
+    with following(engine) as found:
+        wait_until(lambda: "Docker cannot be asked at" in found.trouble, "the reason to be reported")
         engine.info = whole
-        vppctl.wait_state("a", "APPLIED", timeout=20)
+        wait_until(lambda: found.find("web"), "the container to be known")
+        wait_until(lambda: not found.trouble, "all to be well again")
 
 
 def test_odd_containers_hide_no_other(vppctl: Vppctl, engine: FakeEngine, process: int) -> None:
@@ -128,9 +135,8 @@ def test_what_is_known_stays_when_the_engine_describes_it_no_more(
     ],
     ids=lambda odd: str(odd)[:20],
 )
-def test_events_that_cannot_be_read(engine: FakeEngine, odd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_that_cannot_be_read(engine: FakeEngine, odd: Any) -> None:
     """Directly, so that it takes no agent each: afterwards a container that has started is known."""
-    monkeypatch.setattr(microservices, "PAUSE", 0.05)
     follow(engine, lambda: engine.tell(odd), lambda: engine.tell({"status": "start", "id": "one"}))
 
 
@@ -141,13 +147,29 @@ def test_a_list_that_is_short(engine: FakeEngine, listed: Any) -> None:
     assert [c.id for c in known.find("web")] == ["one"]
 
 
-def follow(engine: FakeEngine, disturb: Any, go_on: Any) -> microservices.Microservices:
-    """Follow the engine, disturb it, start a container, and wait until that is known; ends in a list after that."""
+@contextlib.contextmanager
+def following(engine: FakeEngine) -> Iterator[microservices.Microservices]:
+    """Follow the engine in a thread, which must be alive at the end."""
     found = microservices.Microservices(engine.host, look_at)
     stop = threading.Event()
     thread = threading.Thread(target=found.run, args=(stop, lambda _news: None))
     thread.start()
     try:
+        yield found
+        assert thread.is_alive()
+    finally:
+        stop.set()
+
+        def ended() -> bool:
+            found.close()
+            return not thread.is_alive()
+
+        wait_until(ended, "the thread to end")
+
+
+def follow(engine: FakeEngine, disturb: Any, go_on: Any) -> microservices.Microservices:
+    """Follow the engine, disturb it, start a container, and wait until that is known, or a list after that."""
+    with following(engine) as found:
         wait_until(lambda: found.answered and engine._streams, "the engine to be followed")
         engine.add("one", "web", 1)
         engine.tell({"Action": "start", "Actor": {"ID": "one"}})
@@ -159,16 +181,7 @@ def follow(engine: FakeEngine, disturb: Any, go_on: Any) -> microservices.Micros
         engine.tell({"Action": "start", "Actor": {"ID": "two"}})
         wait_until(lambda: found.find("two") or engine.lists > lists, "the engine to be followed again")
         wait_until(lambda: found.find("two") or engine.listed is not None, "the container to be known")
-        assert thread.is_alive()
         return found
-    finally:
-        stop.set()
-
-        def ended() -> bool:
-            found.close()
-            return not thread.is_alive()
-
-        wait_until(ended, "the thread to end")
 
 
 def endless(connection: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import threading
 import time
@@ -16,7 +17,10 @@ from tests.support.etcd import Etcd
 from tests.support.netns import ip, links, wait_until
 from vppctl.agent import publisher as module
 from vppctl.agent.publisher import Publisher
-from vppctl.store.base import Store
+from vppctl.errors import StoreError
+from vppctl.store import etcd
+from vppctl.store.base import Put, Store
+from vppctl.store.etcd import EtcdLease
 from vppctl.store.settings import open_store, parse_store_url
 
 
@@ -78,3 +82,50 @@ def test_a_store_that_takes_small_transactions(tmp_path: Path) -> None:
         publisher.close(10)
         assert store.list("/").entries == ()
         store.close()
+
+
+def fill(store: Store) -> None:
+    while True:
+        store.commit([Put("/fill", bytes(500_000))])
+
+
+@pytest.mark.etcd
+def test_a_store_without_space_keeps_what_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, the publisher began anew without a lease, and `no agent is running` was reported of one that was."""
+    monkeypatch.setattr(module, "LEASE_TTL", 2)
+    monkeypatch.setattr(module, "REFRESH", 0.5)
+    monkeypatch.setattr(module, "BACKOFF_LAST", 0.5)
+    refreshed = 0
+
+    class Counting(EtcdLease):
+        def refresh(self) -> bool:
+            nonlocal refreshed
+            refreshed += 1
+            return super().refresh()
+
+    monkeypatch.setattr(etcd, "EtcdLease", Counting)
+    troubles: list[str] = []
+    with Etcd(tmp_path, "--quota-backend-bytes=1000000", "--max-request-bytes=4000000") as server:
+        where = parse_store_url(f"etcd://{server.endpoint}")
+        publisher = Publisher(lambda: open_store(where), "vpp1", "1", troubles.append)
+        publisher.offer("/states/a", {"state": "APPLIED"})
+        thread = threading.Thread(target=publisher.run, daemon=True)
+        thread.start()
+        with contextlib.closing(open_store(where)) as store:
+            wait_until(lambda: store.get("/states/a"), "it to be published")
+            with pytest.raises(StoreError, match="out of space"):
+                fill(store)
+            publisher.offer("/states/b", {"state": "APPLIED"})
+            wait_until(lambda: any("it is out of space" in why for why in troubles), "the trouble to be reported")
+            # For longer than the lease lasts by itself.
+            before = refreshed
+            wait_until(lambda: refreshed >= before + 6, "the lease to be refreshed again and again", 20)
+            assert store.get("/states/a")
+            revision = store.list("/").revision
+            server.ctl("compact", str(revision))
+            server.ctl("defrag")
+            server.ctl("alarm", "disarm")
+            wait_until(lambda: store.get("/states/b"), "the news to be published", 20)
+            wait_until(lambda: troubles[-1] == "", "all to be well again")
+        publisher.close(10)
+        thread.join(10)

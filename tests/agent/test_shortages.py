@@ -166,19 +166,42 @@ def test_a_stream_that_gets_no_thread_takes_no_other_along(etcd: Etcd) -> None:
     assert result.stdout.endswith("\n/a\n")
 
 
+def limited(name: str) -> list[str]:
+    """A command that runs another one in a user namespace, whose limits are its own: there is none of these."""
+    prepare = f"mount -t tmpfs tmpfs /run/netns; ip link set lo up; echo 0 > /proc/sys/user/{name}"
+    return ["unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c", f'{prepare}; exec "$@"', "sh"]
+
+
+def lift(agent: Agent, name: str) -> None:
+    """And now there are ten."""
+    assert agent.process is not None
+    inside = ["nsenter", f"--target={agent.process.pid}", "--user", "--preserve-credentials", "sh", "-c"]
+    subprocess.run([*inside, f"echo 10 > /proc/sys/user/{name}"], check=True)
+
+
+def test_an_embedded_store_without_inotify(vppctl: Vppctl) -> None:
+    """Once, the watch failed at once and the store was listed again, ten times a second, with two lines of log each."""
+    with Agent(vppctl, "--log-level", "debug", before=limited("max_inotify_instances")) as agent:
+        for mtu in (1500, 1400):
+            vppctl.put(veth("a", "b", mtu=mtu), veth("b", "a"), wait=True)
+        lines = agent.log.read_text().splitlines()
+        warnings = [line for line in lines if " warning " in line]
+        assert len(warnings) == 1
+        assert "since inotify has no room: Too many open files (see fs.inotify.max_user_instances" in warnings[0]
+        assert sum("the store is followed" in line for line in lines) == 1
+        assert vppctl("agent", "health") == "the agent of label vpp1 is alive\n"
+        lift(agent, "max_inotify_instances")
+        vppctl.put(veth("a", "b", mtu=1200), veth("b", "a"), wait=True)
+
+
 def test_namespaces_that_may_not_be_created(vppctl: Vppctl) -> None:
     """Once, PENDING NamespaceNotFound for ever, and the kernel's words were in the log alone."""
-    # In a user namespace, whose limits are its own.
-    prepare = "mount -t tmpfs tmpfs /run/netns; ip link set lo up; echo 0 > /proc/sys/user/max_net_namespaces"
-    user = ["unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c", f'{prepare}; exec "$@"', "sh"]
-    with Agent(vppctl, before=user) as agent:
+    with Agent(vppctl, before=limited("max_net_namespaces")) as agent:
         vppctl.put(veth("a", "b", "one"), veth("b", "a"))
         report = vppctl.wait_state("a", "FAILED", "ResourceExhausted")
         assert "No space left on device; raise sysctl user.max_net_namespaces, which is 0" in report["message"]
         assert vppctl.state("b")["reason"] == "ResourceExhausted"
-        assert agent.process is not None
-        inside = ["nsenter", f"--target={agent.process.pid}", "--user", "--preserve-credentials", "sh", "-c"]
-        subprocess.run([*inside, "echo 10 > /proc/sys/user/max_net_namespaces"], check=True)
+        lift(agent, "max_net_namespaces")
         vppctl.wait_state("a", "APPLIED", timeout=20)
 
 

@@ -71,7 +71,7 @@ class Agent:
         )
         self.teller = Teller(settings.label)
         supervisor = self.sources.supervisor
-        self.trials = Trials(supervisor)
+        self.trials = Trials(supervisor, lambda: self._report())
         self.standing = Standing(supervisor, self.pulse, self.trials, self.teller.summary, lost)
         self.intake = Intake(settings.label, settings.allowed_dirs, self.reconciler, self.standing.beat)
         own = (settings.version, settings.label, self.teller.all, self.reconciler.results, lambda: self.pulse.beats)
@@ -231,7 +231,7 @@ class Agent:
             case Stop():
                 self.stopping = True
             case SourceChanged():
-                self._source_changed()
+                self._report()
             case NamespacesChanged():
                 pass  # `_drain` looks.
             case MicroservicesChanged(labels):
@@ -260,7 +260,7 @@ class Agent:
         if self.teller.publisher:
             self.teller.publisher.renew()
 
-    def _source_changed(self) -> None:
+    def _report(self) -> None:
         troubles = self.standing.news()
         if self.settings.once and troubles and not self._is_known():
             raise StoreError(troubles[0])

@@ -32,8 +32,8 @@ class Standing:
         """Whether the configuration is known."""
 
     def beat(self, *, now: bool = False) -> None:
-        """The main loop goes on. One whose turns fail does not count as alive for long."""
-        if self._trials.failures or not self._pulse.beat(self._status, self.troubles, now=now):
+        """The main loop goes on. One whose turns fail reports that once, and does not count as alive for long."""
+        if self._trials.failures > 1 or not self._pulse.beat(self._status, self.troubles, now=now):
             return
         if text := self._lost():
             log.warning("%s", text)
