@@ -245,8 +245,19 @@ def test_an_agent_that_cannot_publish_is_not_said_to_be_gone(tmp_path: Path, mon
                 result = vppctl.run(*arguments)
                 assert said in result.stderr
                 assert "no agent" not in result.stderr
-            # On another host there is neither the lock nor the agent's name to be asked.
-            elsewhere = ["unshare", "-m", "-n", "sh", "-c", 'mount -t tmpfs none /run/vppctl && exec "$@"', "sh"]
+            # On another host there is neither the lock, the agent's name nor its process to be asked.
+            elsewhere = [
+                "unshare",
+                "-m",
+                "-n",
+                "-p",
+                "-f",
+                "--mount-proc",
+                "sh",
+                "-c",
+                'mount -t tmpfs none /run/vppctl && exec "$@"',
+                "sh",
+            ]
             command = [*elsewhere, *vppctl.command("vppctl", ["--store", f"unix:{socket}", "status"])]
             result = subprocess.run(command, env=vppctl.environment, capture_output=True, text=True, check=True)
             assert "NoHeartbeat" in result.stdout

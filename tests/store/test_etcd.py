@@ -20,6 +20,7 @@ from tests.support.netns import wait_until
 from vppctl.errors import StoreError
 from vppctl.reconcile.mirror import Batch, Mirror
 from vppctl.store.base import Put, Store
+from vppctl.store.etcd_watch import SILENCE
 from vppctl.store.follow import follow
 from vppctl.store.settings import StoreSettings, open_store
 
@@ -145,6 +146,18 @@ def test_a_watch_notices_a_silent_server(server: Etcd, store: Store, monkeypatch
     server.signal(signal.SIGCONT)
     server.ctl("put", "/late", "1")
     wait_until(lambda: follower.seen.get("/late") == b"1", "what came after the silence", 20)
+    follower.end()
+
+
+def test_pings_notice_a_silent_server(server: Etcd, store: Store) -> None:
+    """Once, only the silence of half a minute was noticed: gRPC waits a minute for the answer to a ping."""
+    follower = Follower(store)
+    wait_until(lambda: follower.states == [True], "the list")
+    store.commit([Put("/a", b"1")])
+    wait_until(lambda: follower.seen == {"/a": b"1"}, "the change")
+    server.signal(signal.SIGSTOP)
+    wait_until(lambda: follower.states[-1] is False, "the silence to be noticed", SILENCE - 10)
+    server.signal(signal.SIGCONT)
     follower.end()
 
 

@@ -22,6 +22,8 @@ MAX_MESSAGE = 512 << 20
 """Bytes of an answer; etcd itself sends up to 2 GiB."""
 PING_MS = 10_000
 """Milliseconds between HTTP/2 pings of an idle connection; etcd allows 5 s (--grpc-keepalive-min-time)."""
+PONG_MS = 5000
+"""Milliseconds that the answer to a ping may take."""
 _OPTIONS = [
     # Two clients of one process share no connection: with --max-concurrent-streams the watches of one would take the
     # place of all calls of the other.
@@ -34,7 +36,9 @@ _OPTIONS = [
     # A name that leads elsewhere now is not looked up for half a minute otherwise.
     ("grpc.dns_min_time_between_resolutions_ms", 2000),
     ("grpc.keepalive_time_ms", PING_MS),
-    ("grpc.keepalive_timeout_ms", 5000),
+    ("grpc.keepalive_timeout_ms", PONG_MS),
+    # Where nothing comes at all the time above does not run; this one is 60 s by default.
+    ("grpc.http2.ping_timeout_ms", PONG_MS),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
