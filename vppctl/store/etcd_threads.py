@@ -50,14 +50,16 @@ def try_threads(count: int) -> None:
         with gate:
             pass
 
-    with gate:
-        for _ in range(count):
-            _thread.start_new_thread(wait, ())
-            started.append(ids.get())
-    # A thread that has ended counts until the kernel has let go of it.
-    deadline = time.monotonic() + PATIENCE
-    while any(os.path.exists(f"/proc/self/task/{number}") for number in started) and time.monotonic() < deadline:
-        time.sleep(0.0001)
+    try:
+        with gate:
+            for _ in range(count):
+                _thread.start_new_thread(wait, ())
+                started.append(ids.get())
+    finally:
+        # A thread that has ended counts until the kernel has let go of it.
+        deadline = time.monotonic() + PATIENCE
+        while any(os.path.exists(f"/proc/self/task/{number}") for number in started) and time.monotonic() < deadline:
+            time.sleep(0.0001)
 
 
 def _core_size() -> int:
