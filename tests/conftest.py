@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
+from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.support import netns
 from tests.support.etcd import PROGRAM
+
+# How long something takes is measured in tests/bench, and asserted nowhere.
+hypothesis.settings.register_profile("vppctl", deadline=None)
+hypothesis.settings.load_profile("vppctl")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,7 +57,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_network(request: pytest.FixtureRequest) -> Iterator[None]:
     """A kernel test runs in a network namespace of its own."""
     if request.node.get_closest_marker("kernel"):
+        _end_grpc()
         with netns.fresh():
             yield
+            _end_grpc()
     else:
         yield
+
+
+def _end_grpc() -> None:
+    """Let gRPC's threads end, which stay in the network namespace that they were started in, and connect from there."""
+    threads: Any = sys.modules.get("vppctl.store.etcd_threads")
+    if threads and threads._core:
+        threads._core.close()
+        threads._core = None
