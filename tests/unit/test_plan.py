@@ -51,6 +51,30 @@ def test_either_side_deleted_removes_both_and_remembers_the_other(setup: Setup) 
     assert {c.state for c in setup.settle().conditions.values()} == {State.APPLIED}
 
 
+@pytest.mark.parametrize("configured", ["", "02:00:00:00:00:0a"], ids=["a chosen MAC", "a configured MAC"])
+def test_half_of_another_pair_is_not_frozen_by_its_name(setup: Setup, configured: str) -> None:
+    """An agent was killed before it set the alias. Since then the kernel name is that of a document with errors."""
+    setup.put(A._replace(host_if_name="c", phys_address=configured), B)
+    setup.settle()
+    for link in list(setup.kernel.links.values()):
+        setup.kernel.change(link, alias="")
+    setup.put(A._replace(phys_address=configured))
+    setup.spoil("c")
+    setup.settle()
+    assert sorted(link.name for link in setup.kernel.links.values()) == ["a", "b"]
+
+
+def test_what_has_lost_its_alias_stays_frozen(setup: Setup) -> None:
+    setup.put(A, B)
+    setup.settle()
+    before = {key: link._replace(alias="") for key, link in setup.kernel.links.items()}
+    for link in list(setup.kernel.links.values()):
+        setup.kernel.change(link, alias="")
+    setup.spoil("a")
+    setup.settle()
+    assert setup.kernel.links == before
+
+
 def test_peers_must_be_mutual(setup: Setup) -> None:
     setup.put(A, B)
     setup.settle()

@@ -77,10 +77,22 @@ class DesiredState:
         return self._names.get(alias) or alias.removeprefix(self.marks.prefix) if alias else ""
 
     def owner(self, link: Link) -> str:
-        """The name that a link of ours was made for; without an alias its place tells, or its own name."""
+        """The name that a link of ours was made for.
+
+        One without an alias, as an agent leaves it that is killed while it creates a pair, was made for what its place
+        is configured for, or for what has its name. Where that document has errors, which would freeze the link, the
+        MAC may show that it was created for another one.
+        """
         if link.alias.startswith("vppctl:"):
             return self.name_of(link.alias)
-        return min(self.claimants((link.netns, link.name)), default=link.name)
+        name = min(self.claimants((link.netns, link.name)), default=link.name)
+        if self.is_invalid(name) and not is_stable_mac(link.mac, self.marks.label, name):
+            return min((other for other in self._valid if self._fits(link.mac, other)), default=name)
+        return name
+
+    def _fits(self, mac: str, name: str) -> bool:
+        configured = self._valid[name].phys_address
+        return mac == configured if configured else is_stable_mac(mac, self.marks.label, name)
 
     def mac(self, interface: Interface, found: str = "") -> str:
         """The MAC that the link is to have: the configured one, or a chosen one.
