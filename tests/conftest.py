@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -66,8 +70,23 @@ def own_network(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _end_grpc() -> None:
-    """Let gRPC's threads end, which stay in the network namespace that they were started in, and connect from there."""
+    """Let gRPC's threads end, which stay in the network namespace that they were started in, and connect from there.
+
+    They do so in the background, and a channel that is opened meanwhile would keep them.
+    """
     threads: Any = sys.modules.get("vppctl.store.etcd_threads")
     if threads and threads._core:
         threads._core.close()
         threads._core = None
+        gc.collect()
+        deadline = time.monotonic() + 2.0
+        while _grpc_runs() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def _grpc_runs() -> bool:
+    names = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            names.add((task / "comm").read_text().strip())
+    return bool(names & {"event_engine", "lifeguard"})

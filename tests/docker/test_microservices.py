@@ -31,8 +31,9 @@ def inside(container: Any) -> set[str]:
 def test_it_waits_for_the_container_and_follows_it_through_its_life(vppctl: Vppctl, engine: Engine) -> None:
     with Agent(vppctl):
         vppctl.put(WEB, NAMED)
-        report = vppctl.wait_state("a", "PENDING", "MicroserviceNotRunning")
-        assert report["message"] == "no running container has MICROSERVICE_LABEL=web"
+        vppctl.wait_state("a", "PENDING", "MicroserviceNotRunning")
+        text = "no running container has MICROSERVICE_LABEL=web"
+        wait_until(lambda: vppctl.state("a")["message"] == text, "Docker's first answer")
         container = engine.run("server", "web")
         report = vppctl.wait_state("a", "APPLIED")
         assert inside(container) == {"a"}
