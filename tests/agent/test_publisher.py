@@ -57,6 +57,33 @@ def test_publishing_that_takes_longer_than_the_lease(
     publisher.close(10)
 
 
+def test_a_store_that_goes_away_refuses_no_report(store: Store, tmp_path: Path) -> None:
+    """Once, a report that was to be removed while etcd was away stayed as long as the lease."""
+    away = threading.Event()
+
+    def fickle() -> Any:
+        opened = open_store(parse_store_url(f"sqlite:{tmp_path}/store.db"))
+        commit = opened.commit
+
+        def sometimes(operations: Any, *arguments: Any) -> Any:
+            if away.is_set() and len(operations) > 1:
+                away.clear()
+                raise StoreError("cannot reach it")
+            return commit(operations, *arguments)
+
+        opened.commit = sometimes  # type: ignore[method-assign,assignment]
+        return opened
+
+    publisher = Publisher(fickle, "vpp1", "1")
+    threading.Thread(target=publisher.run, daemon=True).start()
+    publisher.offer("/states/a", {"name": "a"})
+    wait_until(lambda: store.list("/states/").entries, "the report to be published")
+    away.set()
+    publisher.offer("/states/a", None)
+    wait_until(lambda: not store.list("/states/").entries, "the report to be removed")
+    publisher.close(10)
+
+
 @pytest.mark.kernel
 def test_a_link_with_a_mark_that_is_no_name(vppctl: Vppctl) -> None:
     """Once, any user's link with such an alias had the embedded store refuse all that was published with it."""

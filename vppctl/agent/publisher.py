@@ -34,6 +34,8 @@ BATCH = 100
 BATCH_OCTETS = 1 << 20
 """Of one transaction; etcd takes 1.5 MiB (--max-request-bytes)."""
 
+TRIES = 3
+"""How often in a row the store takes the heartbeat and not a report, until it counts as one that refuses the report."""
 LENGTH = 200
 """Characters of a text, and entries of a list, that are published of a report that the store refuses for its size."""
 
@@ -62,6 +64,8 @@ class Publisher:
         self._started = self._changed = int(time.time())
         self._troubles: list[str] = []
         self._sign_due = True
+        self._suspicions = 0
+        """How often in a row a transaction with reports has failed."""
         self._due = 0.0
         """When the lease is to be refreshed (time.monotonic)."""
         self._failures = 0
@@ -189,14 +193,19 @@ class Publisher:
                 # Fewer at once next time, down to the one that the store does not take.
                 self._room = max(1, len(batch) // 2)
                 self._suspect = next(iter(batch)) if len(batch) == 1 else ""
+                # A store that goes away in between refuses nothing; only its size is surely a report's own fault.
+                self._suspicions = TRIES if isinstance(error, TooLargeError) else self._suspicions + bool(batch)
                 self._sign_due = self._sign_due or sign or bool(self._suspect)
             if isinstance(error, TooLargeError) and batch:
                 return True
             raise
         if sign and self._suspect:
-            self._set_aside(self._suspect)
+            if self._suspicions >= TRIES:
+                self._set_aside(self._suspect)
+                self._suspicions = 0
             self._suspect = ""
         if batch:
+            self._suspicions = 0
             self._room = min(self._most, 2 * self._room)
         for key, content in batch.items():
             self._refused.pop(key, None)
