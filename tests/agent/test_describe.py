@@ -107,6 +107,10 @@ def test_what_changes_is_streamed(either: Vppctl, output: str) -> None:
         try:
             wait_until(lambda: "a\n" in lines.read_text() or "PENDING" in lines.read_text(), "the first state")
             either.put(veth("b", "a"), wait=True)
+            # Who follows states sees the newest one: what is over before it looks is not shown.
+            applied = r'"name": "b", "state": "APPLIED"|name: b\nstate: APPLIED|^b +APPLIED|  b  \x1b\[32mAPPLIED'
+            applied = "^b$" if output == "name" else applied
+            wait_until(lambda: re.search(applied, lines.read_text(), re.MULTILINE), "the other one to be shown")
             either("del", "b", "--wait")
             wait_until(lambda: lines.read_text().count("b\n" if output == "name" else "ABSENT"), "the last state")
         finally:
