@@ -123,9 +123,13 @@ def addresses(namespace: str, name: str) -> set[str]:
     return {f"{a['local']}/{a['prefixlen']}" for a in found if not a["local"].startswith("fe80:")}
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
-    """Wait for a condition with a deadline; fails with `what` was awaited."""
+def wait_until(
+    condition: Callable[[], object], what: str | Callable[[], str], timeout: float = 10.0, every: float = 0.01
+) -> None:
+    """Wait for a condition with a deadline; fails with `what` was awaited, which may be asked for then."""
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s in vain for: {what}"
-        time.sleep(0.01)
+        if time.monotonic() >= deadline:
+            awaited = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {timeout} s in vain for: {awaited}")
+        time.sleep(every)
