@@ -18,7 +18,7 @@ DOCUMENT = '{"name": "a", "veth": {"peer_if_name": "b"}}'
 @pytest.fixture
 def vppctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vppctl:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "here.json").write_text(DOCUMENT.replace("a", "ä"))
+    (tmp_path / "here.json").write_text(DOCUMENT.replace('"a"', '"ä"'))
     return Vppctl({"VPPCTL_STORE": f"sqlite:{tmp_path}/store.db", "MICROSERVICE_LABEL": "one"}, tmp_path)
 
 

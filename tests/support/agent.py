@@ -80,7 +80,7 @@ class Agent:
         """`before`: a command that runs it, in its place."""
         self.vppctl, self.options, self.before = vppctl, options, before
         self.log = vppctl.folder / "agent.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | forked.Process | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -94,9 +94,13 @@ class Agent:
         assert "it has ended" not in self.log.read_text(), self.log.read_text()
 
     def start(self) -> None:
+        command = [*self.before, *self.vppctl.command("vppctl", ["agent", "run", *self.options])]
+        environment = self.vppctl.environment
         with self.log.open("ab") as log:
-            command = [*self.before, *self.vppctl.command("vppctl", ["agent", "run", *self.options])]
-            self.process = subprocess.Popen(command, env=self.vppctl.environment, stderr=log)
+            if forked.suits(command, environment):
+                self.process = forked.Process(command, environment, 0, 1, log.fileno())
+            else:
+                self.process = subprocess.Popen(command, env=environment, stderr=log)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it; its exit code."""

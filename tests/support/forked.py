@@ -1,9 +1,9 @@
-"""Runs `vppctl` in a process forked from one that has imported it already, which takes a quarter of the time.
+"""Runs `vppctl` in a process forked from one that has imported it already: a short command takes an eighth of the time.
 
-Importing is most of what a short command does, and the tests run thousands of them. Such a process has descriptors,
-environment, folder and network namespace of its own, as one started from a shell has, and ends as the program does.
-What it has in common with all others is that every module is loaded. Agents, and commands that a test starts itself,
-are started anew; `VPPCTL_TEST_FORKED=no` has everything started anew.
+Importing is most of what it does, and the tests run thousands of them. Such a process has descriptors, environment,
+folder and network namespace of its own, as one started from a shell has, and ends as the program does. What it has in
+common with all others is that every module is loaded, and its command line in /proc, which is the server's. What a test
+starts by another command (`before`, `subprocess`) is started anew, and with `VPPCTL_TEST_FORKED=no` everything is.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ HOME = "/proc/1/ns/net"
 AT_START = ("PYTHON", "LD_", "LC_", "LANG")
 """Variables that count only when an interpreter starts."""
 PROGRAMS = ("vppctl", "vpp-agent-ctl")
+RUNNER = "tests.faults.runner"
+"""The agent with fail points, which `python -m` runs."""
 _NUMBER = struct.Struct("i")
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -42,32 +44,79 @@ def suits(command: Sequence[str], environment: Mapping[str, str]) -> bool:
     """Whether this command needs nothing that only a new process has."""
     if os.environ.get("VPPCTL_TEST_FORKED") == "no":
         return False
-    where, name = os.path.split(command[0])
     at_start = [{k: v for k, v in found.items() if k.startswith(AT_START)} for found in (environment, os.environ)]
-    return name in PROGRAMS and where == os.path.dirname(sys.executable) and at_start[0] == at_start[1]
+    where, name = os.path.split(command[0])
+    installed = where == os.path.dirname(sys.executable) and name in PROGRAMS
+    return (installed or list(command[:3]) == [sys.executable, "-m", RUNNER]) and at_start[0] == at_start[1]
+
+
+class Process:
+    """A command at work, as `subprocess.Popen` has one; which descriptors it gets is the caller's to say."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], stdin: int, out: int, err: int) -> None:
+        self.args = list(command)
+        self.returncode: int | None = None
+        asked = json.dumps({"command": self.args, "environment": dict(environment), "folder": os.getcwd()})
+        self._answer, theirs = socket.socketpair()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(theirs)
+            network = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+            stack.callback(os.close, network)
+            request = _file(stack, asked)
+            with _lock:
+                socket.send_fds(_server(), [b"\0"], [request, stdin, out, err, network, theirs.fileno()])
+        self.pid = self._number()
+
+    def _number(self) -> int:
+        data = self._answer.recv(_NUMBER.size)
+        assert data, "the server of forked processes has ended"
+        number: int = _NUMBER.unpack(data)[0]
+        return number
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, when it has ended. Raises TimeoutExpired."""
+        if self.returncode is None:
+            self._answer.settimeout(timeout)
+            try:
+                self.returncode = self._number()
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0) from None
+            self._answer.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it is at work."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(0.0)
+        return None
+
+    def send_signal(self, number: int) -> None:
+        """Unless it has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 def run(
     command: Sequence[str], environment: Mapping[str, str], stdin: str, timeout: float
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end, as `subprocess.run` does with `capture_output` and `text`. Raises TimeoutExpired."""
-    asked = json.dumps({"command": list(command), "environment": dict(environment), "folder": os.getcwd()})
     with contextlib.ExitStack() as stack:
-        request, theirs, out, err = (_file(stack, text) for text in (asked, stdin, "", ""))
-        network = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        stack.callback(os.close, network)
-        answer, end = socket.socketpair()
-        stack.enter_context(answer)
-        with end, _lock:
-            socket.send_fds(_server(), [b"\0"], [request, theirs, out, err, network, end.fileno()])
-        answer.settimeout(timeout)
-        pid = _NUMBER.unpack(answer.recv(_NUMBER.size))[0]
+        theirs, out, err = (_file(stack, text) for text in (stdin, "", ""))
+        process = Process(command, environment, theirs, out, err)
         try:
-            code = _NUMBER.unpack(answer.recv(_NUMBER.size))[0]
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(command, timeout, _text(out), _text(err)) from None
-        return subprocess.CompletedProcess(command, code, _text(out), _text(err))
+            code = process.wait(timeout)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        return subprocess.CompletedProcess(process.args, code, _text(out), _text(err))
 
 
 def _file(stack: contextlib.ExitStack, text: str) -> int:
@@ -117,7 +166,7 @@ def _load() -> None:
     for module in pkgutil.walk_packages(vppctl.__path__, "vppctl."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    for name in ("rich.console", "rich.table", "jsonschema", "yaml", "sqlite3", "google.protobuf.json_format"):
+    for name in (RUNNER, "docker", "jsonschema", "prometheus_client", "rich.console", "rich.progress", "yaml"):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
@@ -185,10 +234,13 @@ def _main() -> None:
     with contextlib.suppress(PermissionError), open(HOME) as home:
         _libc.setns(home.fileno(), CLONE_NEWNET)
     _load()
-    sys.argv = _serve(requests)
-    from vppctl.cli.main import main
-
-    main()
+    command = _serve(requests)
+    if command[1:3] == ["-m", RUNNER]:
+        sys.argv = command[2:]
+        importlib.import_module(RUNNER).main()
+    else:
+        sys.argv = command
+        importlib.import_module("vppctl.cli.main").main()
 
 
 if __name__ == "__main__":

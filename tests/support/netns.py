@@ -127,9 +127,11 @@ def wait_until(
     condition: Callable[[], object], what: str | Callable[[], str], timeout: float = 10.0, every: float = 0.01
 ) -> None:
     """Wait for a condition with a deadline; fails with `what` was awaited, which may be asked for then."""
-    deadline = time.monotonic() + timeout
+    deadline, pause = time.monotonic() + timeout, every
     while not condition():
         if time.monotonic() >= deadline:
             awaited = what if isinstance(what, str) else what()
             raise AssertionError(f"waited {timeout} s in vain for: {awaited}")
-        time.sleep(every)
+        time.sleep(pause)
+        # Whoever waits for long leaves the processor to what is waited for.
+        pause = max(every, min(pause * 1.2, 0.05))
