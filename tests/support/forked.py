@@ -30,7 +30,7 @@ import vppctl
 
 CLONE_NEWNET = 0x40000000
 HOME = "/proc/1/ns/net"
-"""Where the server is: a namespace that outlives all tests. It would keep that of the test which happens to start it."""
+"""Where the server is: a namespace that outlives all tests, not that of the test which happens to start it."""
 AT_START = ("PYTHON", "LD_", "LC_", "LANG")
 """Variables that count only when an interpreter starts."""
 PROGRAMS = ("vppctl", "vpp-agent-ctl")
