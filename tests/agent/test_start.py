@@ -228,6 +228,27 @@ def test_once_prints_as_it_is_asked_to(vppctl: Vppctl) -> None:
     assert [(report["name"], report["state"]) for report in found] == [("a", "APPLIED"), ("b", "APPLIED")]
 
 
+def test_a_pair_that_is_not_whole_any_more(vppctl: Vppctl) -> None:
+    """Its links go, and the side that is left waits: one line for it, with the reason."""
+    vppctl.put(veth("a", "b", "one"), veth("b", "a", "two"))
+    assert vppctl.run("agent", "run", "--once").returncode == 0
+    vppctl("del", "b")
+    found = steps(vppctl, "check", "--start", code=1)
+    assert found["a"] == ("delete", "PENDING PeerNotConfigured: peer 'b' is not configured")
+    assert found["b"] == ("delete", "not configured")
+
+
+def test_a_document_with_errors_freezes_its_pair(vppctl: Vppctl, tmp_path: Path) -> None:
+    vppctl.put(veth("a", "b", "one"), veth("b", "a", "two"))
+    assert vppctl.run("agent", "run", "--once").returncode == 0
+    (tmp_path / "bad").write_text("{")
+    vppctl("put", "--raw", "/vnf-agent/vpp1/linux/config/v1/interface/b", str(tmp_path / "bad"))
+    found = steps(vppctl, "check", "--start", code=1)
+    assert found["a"][0] == "wait"
+    assert found["b"][0] == "leave"
+    assert found["b"][1].startswith("INVALID InvalidConfig: ")
+
+
 def test_a_link_of_ours_in_a_namespace_of_nobody(vppctl: Vppctl) -> None:
     """What no document leads to is found by its marks, with both of its ends, as in a start."""
     vppctl.put(veth("a", "b", "one"), veth("b", "a", "two"))

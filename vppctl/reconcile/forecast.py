@@ -89,15 +89,15 @@ class Forecast:
         for pair, ends in plan.kept.items():
             for name, link in zip(pair, ends, strict=True):
                 yield self._kept(name, link, plan.conditions[name], taken=pair in plan.takeovers)
-        kept = {name for pair in plan.kept for name in pair}
+        shown = {name for pair in plan.kept for name in pair} | owned.keys()
         for name, condition in plan.conditions.items():
-            if name not in kept and condition.reason is not Reason.NONE:
+            if name not in shown and condition.reason is not Reason.NONE:
                 interface = self._desired.interface(name)
                 yield _nothing(condition, interface.kernel_name if interface else "", self._place(name))
 
     def _deleted(self, name: str, link: Link, plan: Plan) -> Step:
         condition = plan.conditions.get(name)
-        detail = condition.message if condition else "not configured"
+        detail = _why(condition) if condition else "not configured"
         return Step(Action.DELETE, name, link.name, self._where(link.netns), detail, True)
 
     def _created(self, name: str, end: End, before: Sequence[Link], *, taken: bool) -> Step:
@@ -159,8 +159,11 @@ def _in_words(drift: Drift) -> str:
 def _nothing(condition: Condition | VppCondition, link: str, where: str) -> Step:
     """Why nothing would be done about an interface."""
     waits = condition.state is State.PENDING
-    detail = f"{condition.state} {condition.reason}: {condition.message}"
-    return Step(Action.WAIT if waits else Action.LEAVE, condition.name, link, where, detail, not waits)
+    return Step(Action.WAIT if waits else Action.LEAVE, condition.name, link, where, _why(condition), not waits)
+
+
+def _why(condition: Condition | VppCondition) -> str:
+    return f"{condition.state} {condition.reason}: {condition.message}"
 
 
 def vpp_steps(plan: VppPlan) -> Iterator[Step]:
@@ -170,7 +173,8 @@ def vpp_steps(plan: VppPlan) -> Iterator[Step]:
     deleted = {o.name: o.link for o in plan.operations if isinstance(o, DeleteInVpp)}
     for name, link in deleted.items():
         if name not in created:
-            yield Step(Action.DELETE, name, link.internal_name, IN_VPP, "", True)
+            why = _why(plan.conditions[name]) if name in plan.conditions else "not configured"
+            yield Step(Action.DELETE, name, link.internal_name, IN_VPP, why, True)
     for name in created:
         action, link_name = Action.CREATE, ""
         if name in deleted:
@@ -181,7 +185,8 @@ def vpp_steps(plan: VppPlan) -> Iterator[Step]:
         drift.setdefault(found.name, []).append(_in_words(found))
     for name, condition in plan.conditions.items():
         if condition.reason is not Reason.NONE:
-            yield _nothing(condition, "", IN_VPP)
+            if name not in deleted:
+                yield _nothing(condition, "", IN_VPP)
         elif condition.link and name not in created:
             ours = name not in changed or changed[name].tag is None
             changes = drift.get(name, [])
