@@ -97,7 +97,9 @@ class Forecast:
 
     def _deleted(self, name: str, link: Link, plan: Plan) -> Step:
         condition = plan.conditions.get(name)
-        detail = _why(condition) if condition else "not configured"
+        detail = "not configured"
+        if condition:
+            detail = "another link is in its place" if condition.reason is Reason.NONE else _why(condition)
         return Step(Action.DELETE, name, link.name, self._where(link.netns), detail, True)
 
     def _created(self, name: str, end: End, before: Sequence[Link], *, taken: bool) -> Step:
