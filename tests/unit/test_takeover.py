@@ -52,9 +52,11 @@ def test_a_whole_pair_in_its_places_is_taken_over(setup: Setup, policy: Policy) 
 @starts
 def test_not_with_no_takeover_and_not_later(setup: Setup, policy: Policy) -> None:
     setup.kernel.add_foreign_pair(HERE, THERE)
-    taken_by_others(left_alone(setup, policy._replace(takeover=False)), "a", "b")
-    taken_by_others(left_alone(setup, policy._replace(start=False)), "a", "b")
-    taken_by_others(left_alone(setup, policy._replace(only=frozenset())), "a", "b")
+    hint = "takes it over when it is started again"
+    for changes in ({"takeover": False}, {"start": False}, {"only": frozenset()}):
+        result = left_alone(setup, policy._replace(**changes))  # type: ignore[arg-type]
+        taken_by_others(result, "a", "b")
+        assert (hint in result.conditions["a"].message) == ("takeover" not in changes)
 
 
 @starts
@@ -71,7 +73,9 @@ def test_one_end_in_its_place_proves_nothing(
     setup: Setup, policy: Policy, here: tuple[object, str], there: tuple[object, str]
 ) -> None:
     setup.kernel.add_foreign_pair(here, there)  # type: ignore[arg-type]
-    taken_by_others(left_alone(setup, policy), "a", "b")
+    result = left_alone(setup, policy)
+    taken_by_others(result, "a", "b")
+    assert not any("started again" in condition.message for condition in result.conditions.values())
 
 
 @starts

@@ -183,7 +183,7 @@ class Reconciler:
                 self._note_drift(observed, result, known, work)
             if not self.started:
                 self._beginning.planned(result, work.spaces)
-            work.policy = Policy(doubtful=work.policy.doubtful)
+            work.policy = work.policy.later()
             following = self._execute(result, work)
             if failed := scope & (work.failures.keys() - work.blind):
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
@@ -200,7 +200,7 @@ class Reconciler:
 
     def _let_be(self, observed: ObservedState, pairs: set[PairId], work: Pass) -> None:
         """Take note of what is to be done about these, and do not do it."""
-        result = plan(self.desired, observed, pairs, Policy(doubtful=work.policy.doubtful))
+        result = plan(self.desired, observed, pairs, work.policy.later())
         work.conditions.update(result.conditions)
         self._note_drift(observed, result, pairs, work)
         work.waiting |= pairs & work.drift.keys()

@@ -23,7 +23,7 @@ from vppctl.reconcile.operations import (
     End,
     Setting,
 )
-from vppctl.reconcile.settling import again, clash, settings
+from vppctl.reconcile.settling import again, clash, duplicate, settings
 from vppctl.reconcile.state import Condition, Link, NetnsId, ObservedState, PairId, Reason, State
 from vppctl.reconcile.takeover import TakeOver, is_free
 
@@ -48,6 +48,10 @@ class Policy(NamedTuple):
     """Pairs that had such addresses when they were looked at last: one whose detection goes on is not applied yet."""
     takeover: bool = True
     """At start take over unmarked pairs that stand as they are configured."""
+
+    def later(self) -> Policy:
+        """For what is planned after the first round of a pass, or not to be carried out."""
+        return Policy(doubtful=self.doubtful, takeover=self.takeover)
 
 
 @dataclass(slots=True)
@@ -108,11 +112,18 @@ class _Planner:
 
     # What stands
 
-    def _standing(self, ready: Ready) -> tuple[Link, Link] | None:
-        """Both ends of the pair when they are where they belong, tied to each other, and may be kept."""
+    def _whole(self, ready: Ready) -> tuple[Link, Link] | None:
+        """Both ends of the pair when they are where they belong, and tied to each other."""
         first, second = self.observed.links.get(ready.first_at), self.observed.links.get(ready.second_at)
         if first is None or second is None or not (first.is_tied_to(second) and second.is_tied_to(first)):
             return None
+        return first, second
+
+    def _standing(self, ready: Ready) -> tuple[Link, Link] | None:
+        """The whole pair, when it may be kept."""
+        if not (ends := self._whole(ready)):
+            return None
+        first, second = ends
         ours = self._is(first, ready.first.name) and self._is(second, ready.second.name)
         pair = PairId.of(ready.first.name, ready.second.name)
         if not self._starts(pair):
@@ -181,7 +192,7 @@ class _Planner:
         problems = [
             (interface.name, *problem)
             for interface, place in ((ready.first, ready.first_at), (ready.second, ready.second_at))
-            if (problem := self._obstacle(interface, place))
+            if (problem := self._obstacle(ready, interface, place))
         ]
         if problems:
             for name in (ready.first.name, ready.second.name):
@@ -199,7 +210,7 @@ class _Planner:
         for name in (ready.first.name, ready.second.name):
             self._say(name, State.PENDING, Reason.NONE, "being created")
 
-    def _obstacle(self, interface: Interface, place: Place) -> tuple[Reason, str] | None:
+    def _obstacle(self, ready: Ready, interface: Interface, place: Place) -> tuple[Reason, str] | None:
         """What stands in the way of making this end here; what is to be deleted does not."""
         winner = self._holder(place)
         if winner != interface.name:
@@ -216,6 +227,9 @@ class _Planner:
             return Reason.PEER_INVALID, f"{where} is held by a pair that a document with errors freezes"
         what = f"a {link.kind}" if link.kind else "an interface"
         mend = "remove it or set another host_if_name"
+        if (ends := self._whole(ready)) and self._may_be_taken(ready, *ends):
+            # Whoever reads this is not to learn by the next upgrade that it would have been taken over.
+            mend += "; the pair is as configured, and the agent takes it over when it is started again"
         return Reason.NAME_TAKEN, f"{where} is taken by {what} that this agent did not make; {mend}"
 
     def _goes(self, link: Link) -> bool:
@@ -271,18 +285,9 @@ class _Planner:
                 continue
             revision = self.desired.configured[interface.name].revision
             state, reason, text = State.APPLIED, Reason.NONE, ""
-            if text := shared or self._duplicate(pair, interface, link):
+            if text := shared or duplicate(interface, link, doubtful=pair in self.policy.doubtful):
                 state, reason = State.FAILED, Reason.DUPLICATE_ADDRESS
             self.result.conditions[interface.name] = Condition(interface.name, state, reason, text, revision, link)
-
-    def _duplicate(self, pair: PairId, interface: Interface, link: Link) -> str:
-        """What there is to say about addresses that the kernel does not use, for others at this link have them."""
-        # On a link that is down, or whose peer is, the kernel does not look.
-        doubtful = link.tentative if pair in self.policy.doubtful and link.running else link.duplicates
-        if not (found := [address for address in doubtful if address in interface.ip_addresses]):
-            return ""
-        text = "is in use by another interface (duplicate address detection failed)"
-        return f"address {', '.join(found)} {text}; it is tried again, or configure another"
 
     def _say(self, name: str, state: State, reason: Reason, message: str) -> None:
         self.result.conditions[name] = condition(self.desired, name, state, reason, message)
