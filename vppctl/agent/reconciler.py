@@ -136,7 +136,8 @@ class Reconciler:
     def survey(self, policy: Policy | None = None) -> Iterator[tuple[ObservedState, Plan]]:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
         self.sweep()
-        scope = self.desired.all_pairs() | self.places.swept(0.0)
+        # What an earlier search has found is no news to this one.
+        scope = self.places.swept(0.0) | self.all_pairs()
         for part in self.places.parts(scope):
             work = Pass(part, policy or Policy())
             with ExitStack() as stack:
