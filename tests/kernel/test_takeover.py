@@ -66,7 +66,7 @@ def test_a_whole_pair(adopt: bool, caplog: pytest.LogCaptureFixture, monkeypatch
     logger = logging.getLogger("vppctl")
     monkeypatch.setattr(logger, "handlers", [caplog.handler])
     monkeypatch.setattr(logger, "propagate", False)
-    monkeypatch.setattr(logger, "level", logging.INFO)
+    caplog.set_level(logging.INFO, "vppctl")
     _, news = start(PAIR, adopt=adopt)
     assert reasons(news) == APPLIED
     assert (indexes("one", "two") == before) == adopt
