@@ -20,7 +20,8 @@ class Memory:
     places: dict[str, set[Place]] = field(default_factory=dict)
     ways: dict[NetnsId, NamespaceRef] = field(default_factory=dict)
     """The reference that has last led to a namespace. Where it leads now is another question."""
-    _names: dict[Key, str] = field(default_factory=dict)
+    _names: dict[NetnsId, dict[int, str]] = field(default_factory=dict)
+    """The interfaces by namespace and index of their links."""
     _keys: dict[str, set[Key]] = field(default_factory=dict)
     _tied: dict[str, set[str]] = field(default_factory=dict)
     _in_the_way: dict[Key, set[str]] = field(default_factory=dict)
@@ -36,8 +37,11 @@ class Memory:
             if not unseen:
                 self._tied.pop(name, None)
             places, keys = self.places.pop(name, ()), self._keys.pop(name, ())
-            for key in keys:
-                self._names.pop(key, None)
+            for netns, index in keys:
+                if there := self._names.get(netns):
+                    there.pop(index, None)
+                    if not there:
+                        del self._names[netns]
             if unseen:
                 self._keep(name, [p for p in places if p[0] in unseen], [k for k in keys if k[0] in unseen])
 
@@ -45,7 +49,7 @@ class Memory:
         for place in places:
             self.places.setdefault(name, set()).add(place)
         for key in keys:
-            self._names[key] = name
+            self._names.setdefault(key[0], {})[key[1]] = name
             self._keys.setdefault(name, set()).add(key)
 
     def note(self, desired: DesiredState, observed: ObservedState) -> set[str]:
@@ -58,9 +62,9 @@ class Memory:
             if desired.marks.owns(link):
                 names.add(name := desired.owner(link))
                 self.places.setdefault(name, set()).add((link.netns, link.name))
-                self._names[link.netns, link.index] = name
+                self._names.setdefault(link.netns, {})[link.index] = name
                 self._keys.setdefault(name, set()).add((link.netns, link.index))
-                if link.peer_netns and (peer := self._names.get((link.peer_netns, link.peer_index))):
+                if link.peer_netns and (peer := self._names.get(link.peer_netns, {}).get(link.peer_index)):
                     self._tied.setdefault(name, set()).add(peer)
                     self._tied.setdefault(peer, set()).add(name)
             elif waiting := desired.claimants((link.netns, link.name)):
@@ -73,7 +77,7 @@ class Memory:
 
     def knows(self, link: Link) -> bool:
         """Whether this link was seen where it is."""
-        return (link.netns, link.index) in self._names
+        return link.index in self._names.get(link.netns, ())
 
     def at(self, netns: NetnsId, index: int, name: str) -> set[str]:
         """The interfaces that the link with this index is, or is in the way of.
@@ -82,7 +86,7 @@ class Memory:
         """
         # An event of an address has no name, and what is in the way does not go by that.
         found = set(self._in_the_way.get((netns, index), ())) if name else set()
-        if interface := self._names.get((netns, index)):
+        if interface := self._names.get(netns, {}).get(index):
             found.add(interface)
             if name:
                 self.places.setdefault(interface, set()).add((netns, name))
@@ -90,15 +94,12 @@ class Memory:
 
     def links(self) -> dict[NetnsId, dict[int, str]]:
         """The interface names of all links that were seen, by namespace and index."""
-        found: dict[NetnsId, dict[int, str]] = {}
-        for (netns, index), name in self._names.items():
-            found.setdefault(netns, {})[index] = name
-        return found
+        return {netns: there.copy() for netns, there in self._names.items()}
 
     def leave(self, netns: NetnsId) -> set[str]:
         """The namespace is no more; returns the interfaces that had a link there."""
         self.ways.pop(netns, None)
-        left = {name for key, name in self._names.items() if key[0] == netns}
+        left = set(self._names.get(netns, {}).values())
         for name in left:
             places = [place for place in self.places.get(name, ()) if place[0] != netns]
             keys = [key for key in self._keys.get(name, ()) if key[0] != netns]

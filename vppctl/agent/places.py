@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 
 from vppctl.agent.memory import Memory
@@ -113,9 +113,10 @@ class Places:
         if part:
             yield part
 
-    def fit(self, scope: Iterable[PairId]) -> bool:
-        """Whether the namespaces of so many pairs can be held open at one time, as `parts` has found."""
-        return len({netns for pair in scope for netns in self._needed(pair)}) <= self._room
+    def fit(self, scope: Iterable[PairId], spaces: Collection[NetnsId] = ()) -> bool:
+        """Whether the namespaces of these pairs can be held open beside `spaces`, as `parts` has found."""
+        needed = {netns for pair in scope for netns in self._needed(pair)}
+        return len(spaces) + len(needed.difference(spaces)) <= self._room
 
     def _needed(self, pair: PairId) -> set[NetnsId | NamespaceRef]:
         """The namespaces that a look at this pair opens."""
@@ -126,11 +127,34 @@ class Places:
             needed.add(place if isinstance(place, NetnsId) else interface.namespace)
         return needed
 
-    def open(self, stack: ExitStack, names: Iterable[str], spaces: dict[NetnsId, Netns]) -> set[PairId]:
+    def names(self, scope: Iterable[PairId]) -> set[str]:
+        """The interfaces that a look at these pairs is about.
+
+        Whether a link is frozen, its other end tells, whatever the two are configured as now.
+        """
+        names = {name for pair in scope for name in (pair.first, pair.second)}
+        return names | self.memory.partners(names)
+
+    def open(self, stack: ExitStack, names: set[str], spaces: dict[NetnsId, Netns]) -> set[PairId]:
         """Add the namespaces of these interfaces to `spaces`, open and pinned as long as `stack` is.
 
-        Returns the pairs whose namespace turns out to be another one. Raises OSError.
+        Returns the pairs whose namespace turns out to be another one. Theirs are opened, too, as far as there is room:
+        where the pairs are a chain, each of them leads to the next one alone. Raises OSError.
         """
+        concerned: set[PairId] = set()
+        opened: set[str] = set()
+        left = names
+        while left:
+            moved = self._open(stack, left, spaces) - concerned
+            opened |= left
+            concerned |= moved
+            left = self.names(moved) - opened if self.fit(moved, spaces) else set()
+        # Before anything is looked at: from here on the monitor hears what happens there. All of them, for the end of
+        # another one that had the same id may have taken it away since the last look.
+        self._nsids.assign_many(list(spaces.values()))
+        return concerned
+
+    def _open(self, stack: ExitStack, names: Iterable[str], spaces: dict[NetnsId, Netns]) -> set[PairId]:
         concerned: set[PairId] = set()
         references = {interface.namespace for name in names if (interface := self._desired.interface(name))}
         for reference in references:
@@ -149,9 +173,6 @@ class Places:
         for netns, links in left.items():
             if again := self._again(netns, links):
                 spaces[netns] = stack.enter_context(again)
-        # Before anything is looked at: from here on the monitor hears what happens there. All of them, for the end of
-        # another one that had the same id may have taken it away since the last look.
-        self._nsids.assign_many(list(spaces.values()))
         return concerned
 
     def _again(self, netns: NetnsId, links: int) -> Netns | None:

@@ -216,9 +216,7 @@ class Reconciler:
             # What has happened by now, our own changes among it, is seen by the look that follows.
             self._on_look()
             self.backlog.looked_at(scope)
-            names = {name for pair in scope for name in (pair.first, pair.second)}
-            # Whether a link is frozen, its other end tells, whatever the two are configured as now.
-            names |= self.memory.partners(names)
+            names = self.places.names(scope)
             concerned = self.places.open(stack, names, work.spaces)
             wanted = self.places.wanted(names)
             observed = observe(work.spaces, wanted, self.nsids)
