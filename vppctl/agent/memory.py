@@ -25,7 +25,8 @@ class Memory:
     _keys: dict[str, set[Key]] = field(default_factory=dict)
     _tied: dict[str, set[str]] = field(default_factory=dict)
     _in_the_way: dict[Key, set[str]] = field(default_factory=dict)
-    """Of links, the interfaces whose configured name is an alternative one of theirs: events have the name alone."""
+    """Of links that are not ours, the interfaces whose configured name, or alternative name, is theirs: when they get
+    another one, events have only that."""
 
     def forget(self, names: Collection[str], unseen: Collection[NetnsId] = ()) -> None:
         """These were looked at, but for what is in the namespaces that could not be."""
@@ -66,6 +67,8 @@ class Memory:
                 if link.peer_netns and (peer := self._names.get(link.peer_netns, {}).get(link.peer_index)):
                     self._tied.setdefault(name, set()).add(peer)
                     self._tied.setdefault(peer, set()).add(name)
+            elif waiting := desired.claimants((link.netns, link.name)):
+                self._in_the_way.setdefault((link.netns, link.index), set()).update(waiting)
         return names
 
     def partners(self, names: Iterable[str]) -> set[str]:
@@ -81,7 +84,8 @@ class Memory:
 
         A new name of the link is remembered as a place to look at.
         """
-        found = set(self._in_the_way.get((netns, index), ()))
+        # An event of an address has no name, and what is in the way does not go by that.
+        found = set(self._in_the_way.get((netns, index), ())) if name else set()
         if interface := self._names.get(netns, {}).get(index):
             found.add(interface)
             if name:

@@ -28,6 +28,8 @@ FEW = 32
 """Namespaces that a pass may hold open without a look at how many descriptors there are."""
 MANY = 16
 """Links in a namespace that are worth a search for a process that is in it."""
+SEARCH_PAUSE = 5.0
+"""Seconds until a search of all namespaces that could not be made is tried again."""
 
 
 class Places:
@@ -37,6 +39,7 @@ class Places:
         self._desired, self._resolver, self._nsids = desired, resolver, nsids
         self.memory = Memory(ways={nsids.own: DEFAULT_NAMESPACE})
         self._room = FEW
+        self._sweep, self._sweep_at = True, 0.0
 
     def refresh(self, references: Iterable[NamespaceRef] | None) -> set[PairId]:
         """Look where these references (None: all) lead to now; returns the pairs whose namespace is another one."""
@@ -60,6 +63,24 @@ class Places:
             more = f" and {len(those) - 1} more" if len(those) > 1 else ""
             log.warning("namespace %s%s cannot be looked for: %s", those[0], more, why)
         return concerned
+
+    def sweep(self) -> None:
+        """Have the next `swept` search all namespaces."""
+        self._sweep = True
+
+    def swept(self, now: float) -> set[PairId]:
+        """The pairs that a search finds, when one is due; one that cannot be made is due again after a pause."""
+        if not self._sweep or now < self._sweep_at:
+            return set()
+        try:
+            found = self.search()
+        except OSError as error:
+            # What is configured has its places, which are looked at all the same.
+            log.warning("namespaces cannot be searched for links of this label: %s", cause(error))
+            self._sweep_at = now + SEARCH_PAUSE
+            return set()
+        self._sweep = False
+        return found
 
     def search(self) -> set[PairId]:
         """The pairs of what an earlier run of this agent left, or somebody has moved, anywhere on the host.

@@ -167,6 +167,10 @@ class Link(NamedTuple):
     altnames: tuple[str, ...] = ()
     """Alternative names (IFLA_ALT_IFNAME), which no other interface of the namespace can have as its name."""
 
+    def is_tied_to(self, peer: Link) -> bool:
+        """Whether this is a VETH whose other end is `peer`, as far as this end says."""
+        return self.kind == "veth" and self.peer_netns == peer.netns and self.peer_index == peer.index
+
 
 class Statistics(NamedTuple):
     """Counters of a link since it was created (struct rtnl_link_stats64, linux/if_link.h)."""
