@@ -14,13 +14,14 @@ from contextlib import ExitStack
 from vppctl.agent.memory import Memory
 from vppctl.agent.resolver import Resolver
 from vppctl.errors import cause
-from vppctl.linux.marked import observe_marked
+from vppctl.linux.marked import Marked, observe_marked
 from vppctl.linux.named import discover, inhabited
 from vppctl.linux.namespaces import Netns, spaces_at_once
 from vppctl.linux.nsids import NsidTable
 from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef
 from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.state import NetnsId, ObservedState, PairId
+from vppctl.reconcile.ownership import owned
+from vppctl.reconcile.state import Link, NetnsId, PairId
 
 log = logging.getLogger("vppctl.agent")
 
@@ -61,19 +62,23 @@ class Places:
             log.warning("namespace %s%s cannot be looked for: %s", those[0], more, why)
         return concerned
 
-    def search(self) -> set[PairId]:
-        """The pairs of what an earlier run of this agent left, or somebody has moved, anywhere on the host.
+    def search(self, *, started: bool) -> tuple[set[PairId], Marked, list[Link]]:
+        """What an earlier run of this agent left, or somebody has moved or created, anywhere on the host.
 
-        Raises OSError.
+        The pairs of links of ours that were not known, all links with our marks, and those among them that are strays:
+        none as long as the agent starts. Raises OSError.
         """
-        marks = self._desired.marks
-        found = observe_marked(discover(), marks.group, marks.prefix, self._nsids)
+        found = observe_marked(discover(), self._desired.marks, self._nsids)
         for description, reason in found.unseen.items():
             log.warning("namespace %s cannot be searched for links: %s", description, cause(reason))
         for netns, place in found.places.items():
             self.memory.ways.setdefault(netns, place.reference)
-        links = [link for link in found.links if not self.memory.knows(link)]
-        return {self._desired.pair_of(name) for name in self.memory.note(self._desired, ObservedState.of(links))}
+        ours = owned(self._desired, found.links)
+        news = [link for link in found.links if link.key in ours and not self.memory.knows(link)]
+        strays = [link for link in news if started and not self._desired.claimants((link.netns, link.name))]
+        apart = {link.key for link in strays}
+        names = self.memory.remember(self._desired, [link for link in news if link.key not in apart])
+        return {self._desired.pair_of(name) for name in names}, found, strays
 
     def parts(self, scope: set[PairId]) -> Iterator[set[PairId]]:
         """The scope in parts, so that the namespaces of each can be held open at one time."""

@@ -15,7 +15,8 @@ from functools import partial
 from vppctl.agent.isolation import by_halves
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
-from vppctl.agent.work import Pass, as_failed
+from vppctl.agent.strays import Strays
+from vppctl.agent.work import Pass, as_failed, refused_to
 from vppctl.errors import cause, shortage
 from vppctl.linux.executor import Executor
 from vppctl.linux.host import host_identity
@@ -63,6 +64,7 @@ class Reconciler:
         self._adopt = adopt
         self.nsids = nsids
         self.executor = Executor(nsids)
+        self._strays = Strays(self.executor)
         self.done: dict[PairId, list[str]] = {}
         """What the last pass did about each pair, in words."""
         self.results: Counter[str] = Counter()
@@ -148,13 +150,14 @@ class Reconciler:
     def _search(self, now: float) -> set[PairId]:
         """The pairs of links of ours that were not known, wherever on the host they are."""
         try:
-            found = self.places.search()
+            found, marked, strays = self.places.search(started=self.started)
         except OSError as error:
             # What is configured has its places, which are looked at all the same.
             log.warning("namespaces cannot be searched for links of this label: %s", cause(error))
             self._sweep_at = now + SEARCH_PAUSE
             return set()
         self._sweep = False
+        self._strays.delete(self.desired, marked, strays, now)
         return found
 
     def _give_up(self, error: Exception, work: Pass) -> None:
@@ -231,8 +234,8 @@ class Reconciler:
             concerned = self.places.open(stack, names, work.spaces)
             wanted = self.places.wanted(names)
             observed = observe(work.spaces, wanted, self.nsids)
-            self.memory.forget(names, observed.unseen)
-            found = self.memory.note(self.desired, observed)
+            known = self.memory.forget(names, observed.unseen)
+            observed, found = self.memory.note(self.desired, observed, known)
             wider = scope | (concerned - work.failures.keys()) | {self.desired.pair_of(name) for name in found - names}
             if wider != scope and not self.places.fit(wider):
                 # The next pass is for them.
@@ -260,7 +263,7 @@ class Reconciler:
 
     def _execute(self, result: Plan, work: Pass) -> set[PairId]:
         """Carry out the stages in order; returns the pairs that something was done about."""
-        touched: set[PairId] = set()
+        touched, left = set[PairId](), set[NetnsId]()
         for stage in (result.deletes, result.namespaces, result.creates, result.settings):
             if not stage:
                 continue
@@ -274,9 +277,12 @@ class Reconciler:
                 failed = f": {outcome.failure.message}" if outcome.failure else ""
                 for pair, part in parts.items():
                     work.done.setdefault(pair, []).append(summary(part) + failed)
-                if outcome.failure:
-                    log.warning("%s", outcome.failure.message)
-                    work.failures.update((pair, outcome.failure) for pair in pairs if pair not in work.failures)
+                if failure := outcome.failure:
+                    log.warning("%s", failure.message)
+                    refused = refused_to(self.desired, outcome.operation, failure)
+                    work.failures.update((pair, failure) for pair in refused if pair not in work.failures)
+                    left |= self._strays.note_refused(outcome.operation, failure)
+        self.memory.drop(key for key in result.leaving if key[0] not in left)
         return touched
 
     def _conclude(self, work: Pass, now: float) -> dict[str, Condition | None]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from vppctl.model.interface import Interface
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.judge import Awaiting, Blocked, Ready, condition, judge
+from vppctl.reconcile.marks import is_unmarked
 from vppctl.reconcile.operations import (
     CreateNamespace,
     CreateVeth,
@@ -23,8 +24,9 @@ from vppctl.reconcile.operations import (
     End,
     Setting,
 )
+from vppctl.reconcile.ownership import is_frozen, owned
 from vppctl.reconcile.settling import again, clash, settings
-from vppctl.reconcile.state import Condition, Link, NetnsId, ObservedState, PairId, Reason, State
+from vppctl.reconcile.state import Condition, Link, LinkKey, NetnsId, ObservedState, PairId, Reason, State
 
 DEFAULT_MTU = 1500
 """Octets; what the kernel gives a VETH without a configured MTU (ETH_DATA_LEN, linux/if_ether.h)."""
@@ -58,6 +60,9 @@ class Plan:
     conditions: dict[str, Condition] = field(default_factory=dict)
     """Of every configured name in the scope; APPLIED only for a pair that needs no operation."""
 
+    leaving: frozenset[LinkKey] = frozenset()
+    """Both ends of what `deletes` names one end of."""
+
     def __bool__(self) -> bool:
         return bool(self.deletes or self.namespaces or self.creates or self.settings)
 
@@ -73,7 +78,8 @@ class _Planner:
         self.marks = desired.marks
         self.result = Plan()
         self.doomed: dict[tuple[NetnsId, int], Doomed] = {}
-        self.by_index = {(link.netns, link.index): link for link in observed.links.values()}
+        self.by_index = {link.key: link for link in observed.links.values()}
+        self.ours = owned(desired, observed.links.values())
         self.macs: dict[str, str] = {}  # of links that are replaced, by interface name
         self.holders: dict[Place, str] = {}
         self.awaited: dict[str, list[PairId]] = {}
@@ -84,7 +90,7 @@ class _Planner:
         for pair, verdict in self.verdicts.items():
             if isinstance(verdict, Ready) and (ends := self._standing(verdict)):
                 kept[pair] = ends
-        self._doom_strays({(link.netns, link.index) for ends in kept.values() for link in ends})
+        self._doom_strays({link.key for ends in kept.values() for link in ends})
         for pair, verdict in sorted(self.verdicts.items(), key=lambda item: item[0]):
             match verdict:
                 case Blocked(conditions):
@@ -96,6 +102,7 @@ class _Planner:
                 case Ready():
                     self._create(pair, verdict)
         self.result.deletes = list(self._deletes())
+        self.result.leaving = frozenset(self.doomed)
         self.result.namespaces = [CreateNamespace(name, tuple(pairs)) for name, pairs in self.awaited.items()]
         return self.result
 
@@ -104,13 +111,12 @@ class _Planner:
     def _standing(self, ready: Ready) -> tuple[Link, Link] | None:
         """Both ends of the pair when they are where they belong, tied to each other, and may be kept."""
         first, second = self.observed.links.get(ready.first_at), self.observed.links.get(ready.second_at)
-        if first is None or second is None or not (_tied(first, second) and _tied(second, first)):
+        if first is None or second is None or not (first.is_tied_to(second) and second.is_tied_to(first)):
             return None
         ours = self._is(first, ready.first.name) and self._is(second, ready.second.name)
         if self._starts(PairId.of(ready.first.name, ready.second.name)):
-            foreign = not self.marks.owns(first) and not self.marks.owns(second)
-            marked = first.alias.startswith("vppctl:") or second.alias.startswith("vppctl:")
-            return (first, second) if self.policy.adopt and (ours or (foreign and not marked)) else None
+            unmarked = is_unmarked(first) and is_unmarked(second)
+            return (first, second) if self.policy.adopt and (ours or unmarked) else None
         return (first, second) if ours else None
 
     def _starts(self, pair: PairId) -> bool:
@@ -119,36 +125,31 @@ class _Planner:
 
     def _is(self, link: Link, name: str) -> bool:
         """Whether the link is ours and was made for this name; one without an alias is what its place says."""
-        return self.marks.owns(link) and (
-            not link.alias.startswith("vppctl:") or self.desired.name_of(link.alias) == name
-        )
+        return link.key in self.ours and (not self.marks.names(link) or self.desired.name_of(link.alias) == name)
 
     def _doom_strays(self, kept: set[tuple[NetnsId, int]]) -> None:
         """All that is ours and not where it belongs goes, but for what an invalid document freezes."""
         for key, link in self.by_index.items():
-            if key in kept or not self.marks.owns(link):
+            if key in kept or key not in self.ours:
                 continue
             name = self.desired.owner(link)
             pair = self.desired.pair_of(name)
-            if (pair in self.scope or name not in self.desired.configured) and not self._frozen(link):
-                self._doom(link, pair)
+            if pair not in self.scope and name in self.desired.configured:
+                continue
+            if not is_frozen(self.desired, link, self.ours, self.by_index):
+                self._doom(link, self._concerned(link, name, pair))
                 self.macs.setdefault(name, link.mac)
 
-    def _frozen(self, link: Link) -> bool:
-        """A link is frozen while the document of either of its ends has errors (rule 10 of the contract)."""
-        name = self.desired.owner(link)
-        if self.desired.is_frozen(name):
-            return True
-        peer = self.by_index.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
-        if peer is not None and self.marks.owns(peer):
-            return self.desired.is_frozen(self.desired.owner(peer))
-        interface = self.desired.interface(name)
-        return interface is not None and self.desired.is_frozen(interface.peer)
+    def _concerned(self, link: Link, name: str, pair: PairId) -> PairId:
+        """The pair whose affair it is that this link goes: the one in whose place it stands, else its own."""
+        claimants = self.desired.claimants((link.netns, link.name))
+        others = (self.desired.pair_of(other) for other in claimants) if claimants and name not in claimants else ()
+        return min((other for other in others if other in self.scope), default=pair)
 
     # What goes
 
     def _doom(self, link: Link, pair: PairId | None) -> None:
-        self.doomed[link.netns, link.index] = Doomed(link.index, link.name, pair)
+        self.doomed[link.key] = Doomed(link.index, link.name, pair)
 
     def _deletes(self) -> Iterator[DeleteLinks]:
         """One end of each doomed pair suffices; those of one namespace go together, so the busier one is chosen.
@@ -172,7 +173,7 @@ class _Planner:
             if (
                 peer in self.doomed
                 and other is not None
-                and _tied(other, link)
+                and other.is_tied_to(link)
                 and rank(other.netns, other.index) > rank(netns, index)
             ):
                 continue
@@ -203,11 +204,12 @@ class _Planner:
                 self._say(name, state, reason, message)
             return
         for place in (ready.first_at, ready.second_at):
-            if (link := self.observed.links.get(place)) and (link.netns, link.index) not in self.doomed:
+            if (link := self.observed.links.get(place)) and link.key not in self.doomed:
                 self._doom(link, pair)
         sides = ((ready.first, ready.first_at), (ready.second, ready.second_at))
         ends = [self._end(interface, place, self.macs.get(interface.name, "")) for interface, place in sides]
-        self.result.creates.append(CreateVeth(pair, *ends))
+        first, second = (end._replace(fresh=group) for end, group in zip(ends, self.marks.fresh, strict=True))
+        self.result.creates.append(CreateVeth(pair, first, second))
         for name in (ready.first.name, ready.second.name):
             self._say(name, State.PENDING, Reason.NONE, "being created")
 
@@ -219,15 +221,15 @@ class _Planner:
             return Reason.NAME_CONFLICT, f"{text}; set another host_if_name"
         where = f"{place[1]!r} in namespace {interface.namespace}"
         link = self.observed.links.get(place)
-        if link is None and (link := self.observed.altnames.get(place)) and (link.netns, link.index) not in self.doomed:
+        if link is None and (link := self.observed.altnames.get(place)) and link.key not in self.doomed:
             mend = f"'ip link property del dev {link.name} altname {place[1]}' there, or set another host_if_name"
             return Reason.NAME_TAKEN, f"{where} is an alternative name of {link.name!r}; {mend}"
-        if link is None or (link.netns, link.index) in self.doomed:
+        if link is None or link.key in self.doomed:
             return None
-        if self.marks.owns(link):
+        if link.key in self.ours:
             return Reason.PEER_INVALID, f"{where} is held by a pair that a document with errors freezes"
         starts = self._starts(self.desired.pair_of(interface.name))
-        if starts and link.kind == "veth" and not link.alias.startswith("vppctl:"):
+        if starts and link.kind == "veth" and is_unmarked(link):
             return None
         what = f"a {link.kind}" if link.kind else "an interface"
         mend = "remove it or set another host_if_name"
@@ -239,7 +241,7 @@ class _Planner:
             since = {name: self.desired.configured[name].revision for name in self.desired.claimants(place)}
             names = sorted((n for n in since if self._is_ready(n)), key=lambda n: (since[n], n))
             link = self.observed.links.get(place)
-            has = [n for n in names if link and link.alias.startswith("vppctl:") and self._is(link, n)]
+            has = [n for n in names if link and self.marks.names(link) and self._is(link, n)]
             self.holders[place] = (has or names)[0]
         return self.holders[place]
 
@@ -294,7 +296,3 @@ class _Planner:
 
     def _say(self, name: str, state: State, reason: Reason, message: str) -> None:
         self.result.conditions[name] = condition(self.desired, name, state, reason, message)
-
-
-def _tied(link: Link, peer: Link) -> bool:
-    return link.kind == "veth" and link.peer_netns == peer.netns and link.peer_index == peer.index
