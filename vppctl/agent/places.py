@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from vppctl.agent.memory import Memory
 from vppctl.agent.resolver import Resolver
@@ -29,6 +30,17 @@ FEW = 32
 """Namespaces that a pass may hold open without a look at how many descriptors there are."""
 MANY = 16
 """Links in a namespace that are worth a search for a process that is in it."""
+
+
+class Search(NamedTuple):
+    """What a search of all namespaces has found."""
+
+    pairs: set[PairId]
+    """Those of links of ours that were not known."""
+    marked: Marked
+    """All links with marks of ours."""
+    strays: list[Link]
+    """Those among them that are ours and are in places where nothing is configured."""
 
 
 class Places:
@@ -62,11 +74,10 @@ class Places:
             log.warning("namespace %s%s cannot be looked for: %s", those[0], more, why)
         return concerned
 
-    def search(self, *, started: bool) -> tuple[set[PairId], Marked, list[Link]]:
+    def search(self, *, started: bool) -> Search:
         """What an earlier run of this agent left, or somebody has moved or created, anywhere on the host.
 
-        The pairs of links of ours that were not known, all links with our marks, and those among them that are strays:
-        none as long as the agent starts. Raises OSError.
+        As long as the agent starts there are no strays. Raises OSError.
         """
         found = observe_marked(discover(), self._desired.marks, self._nsids)
         for description, reason in found.unseen.items():
@@ -78,7 +89,7 @@ class Places:
         strays = [link for link in news if started and not self._desired.claimants((link.netns, link.name))]
         apart = {link.key for link in strays}
         names = self.memory.remember(self._desired, [link for link in news if link.key not in apart])
-        return {self._desired.pair_of(name) for name in names}, found, strays
+        return Search({self._desired.pair_of(name) for name in names}, found, strays)
 
     def parts(self, scope: set[PairId]) -> Iterator[set[PairId]]:
         """The scope in parts, so that the namespaces of each can be held open at one time."""

@@ -38,8 +38,6 @@ log = logging.getLogger("vppctl.agent")
 ROUNDS = 6
 """Plans made in one pass before what still does not hold is called a failure: namespaces, links, what the kernel
 took away as a side effect (IPv6 addresses on link down), and verification, with some to spare."""
-SEARCH_PAUSE = 5.0
-"""Seconds until a search of all namespaces that could not be made is tried again."""
 
 
 class Reconciler:
@@ -64,7 +62,7 @@ class Reconciler:
         self._adopt = adopt
         self.nsids = nsids
         self.executor = Executor(nsids)
-        self._strays = Strays(self.executor)
+        self._strays = Strays(self.desired, self.places, self.executor)
         self.done: dict[PairId, list[str]] = {}
         """What the last pass did about each pair, in words."""
         self.results: Counter[str] = Counter()
@@ -74,13 +72,12 @@ class Reconciler:
         """Whether everything that can be looked at was looked at once."""
         self._first: set[PairId] | None = None
         """Pairs of the start that were not looked at yet."""
-        self._sweep, self._sweep_at = True, 0.0
         self._whole, self._looked_at = True, set[PairId]()
         """Whether the kernel has answered all of the present run, and what that has looked at."""
 
     def sweep(self) -> None:
         """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
-        self._sweep = True
+        self._strays.sweep()
 
     def all_pairs(self) -> set[PairId]:
         """Everything that is configured or was ever made."""
@@ -105,8 +102,7 @@ class Reconciler:
         self._first = self.desired.all_pairs() if self._first is None else self._first
         if not self.started:
             scope |= self._first
-        if self._sweep and now >= self._sweep_at:
-            scope |= self._search(now)
+        scope |= self._strays.search(now, started=self.started)
         news: dict[str, Condition | None] = {}
         self._whole, self._looked_at = True, set()
         for part in self.places.parts(scope):
@@ -138,7 +134,8 @@ class Reconciler:
 
     def survey(self) -> Iterator[tuple[ObservedState, Plan]]:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
-        scope = self.desired.all_pairs() | self._search(0.0)
+        self._strays.sweep()
+        scope = self.desired.all_pairs() | self._strays.search(0.0, started=False)
         for part in self.places.parts(scope):
             work = Pass(part, Policy())
             with ExitStack() as stack:
@@ -146,19 +143,6 @@ class Reconciler:
                 result = plan(self.desired, observed, pairs - work.blind)
                 result.conditions.update(work.conditions)
                 yield observed, result
-
-    def _search(self, now: float) -> set[PairId]:
-        """The pairs of links of ours that were not known, wherever on the host they are."""
-        try:
-            found, marked, strays = self.places.search(started=self.started)
-        except OSError as error:
-            # What is configured has its places, which are looked at all the same.
-            log.warning("namespaces cannot be searched for links of this label: %s", cause(error))
-            self._sweep_at = now + SEARCH_PAUSE
-            return set()
-        self._sweep = False
-        self._strays.delete(self.desired, marked, strays, now)
-        return found
 
     def _give_up(self, error: Exception, work: Pass) -> None:
         """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""

@@ -43,8 +43,8 @@ class Marks:
         self.label = label
         self.group = GROUP_BASE | (zlib.crc32(label.encode()) & 0xFFFFFF)
         """The link group of this label."""
-        digest = _digest(label, 8, b"vppctl new")
-        first, second = (int.from_bytes(digest[n : n + 4], "big") >> 4 for n in (0, 4))
+        new = digest(label, 8, b"vppctl new")
+        first, second = (int.from_bytes(new[n : n + 4], "big") >> 4 for n in (0, 4))
         self.fresh = (FRESH_BASE | first, FRESH_BASE | second)
         """The groups of the two ends of a pair until their aliases are set."""
         self.groups = frozenset({self.group, *self.fresh})
@@ -73,7 +73,7 @@ class Marks:
         """
         if _size(self.prefix) + _size(name) <= ALIAS_LIMIT or _size(self.prefix) > ALIAS_LIMIT - 19:
             return ""
-        return f"{self.prefix}#{_digest(name, 8).hex()}"
+        return f"{self.prefix}#{digest(name, 8).hex()}"
 
     def names(self, link: Link) -> bool:
         """Whether the alias names this label."""
@@ -108,7 +108,7 @@ def stable_mac(host: str, label: str, name: str, turn: int = 0) -> str:
     Two names may have one digest: there are TURNS addresses for each. Set when none is configured, so that nobody else
     (udev's MACAddressPolicy) sets one later.
     """
-    part = int.from_bytes(_digest(host, 4, b"vppctl mac"), "big") >> 32 - HOST_BITS
+    part = int.from_bytes(digest(host, 4, b"vppctl mac"), "big") >> 32 - HOST_BITS
     value = part << NAME_BITS | _name_bits(part, label, name, turn)
     return ((value >> 40 << 2 | 2) << 40 | value & (1 << 40) - 1).to_bytes(6, "big").hex(":")
 
@@ -121,13 +121,13 @@ def is_stable_mac(mac: str, label: str, name: str) -> bool:
     if number >> 40 & 3 == 2 and any(bits == _name_bits(part, label, name, turn) for turn in range(TURNS)):
         return True
     # Before hosts had a part.
-    return mac == (b"\x02" + _digest(f"{label}/{name}", 5)).hex(":")
+    return mac == (b"\x02" + digest(f"{label}/{name}", 5)).hex(":")
 
 
 def _name_bits(part: int, label: str, name: str, turn: int) -> int:
     # Neither label nor name has a slash.
-    digest = _digest(f"{label}/{name}/{turn}" if turn else f"{label}/{name}", 4, part.to_bytes(4, "big"))
-    return int.from_bytes(digest, "big") >> 32 - NAME_BITS
+    text = f"{label}/{name}/{turn}" if turn else f"{label}/{name}"
+    return int.from_bytes(digest(text, 4, part.to_bytes(4, "big")), "big") >> 32 - NAME_BITS
 
 
 def _size(text: str) -> int:
@@ -137,10 +137,11 @@ def _size(text: str) -> int:
 def _cut(text: str, room: int) -> str:
     """As much of the beginning as there is room for beside a digest of it all."""
     head = text.encode(errors="surrogateescape")[: room - 1 - 2 * DIGEST].decode(errors="ignore")
-    return f"{head}/{_digest(text, DIGEST).hex()}"
+    return f"{head}/{digest(text, DIGEST).hex()}"
 
 
-def _digest(text: str, size: int, key: bytes = b"") -> bytes:
+def digest(text: str, size: int, key: bytes = b"") -> bytes:
+    """So many bytes that stand for a text."""
     # Loads OpenSSL, which no command but those of the agent needs.
     import hashlib
 
