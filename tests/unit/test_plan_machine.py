@@ -44,6 +44,7 @@ class PlannerMachine(RuleBasedStateMachine):
         self.revision = 0
         self.start = False
         self.adopt = False
+        self.takeover = True
         self.resolutions: dict[NamespaceRef, Resolution] = {s: netns(i) for i, s in enumerate(SPACES)}
         self.number = 10
 
@@ -113,6 +114,17 @@ class PlannerMachine(RuleBasedStateMachine):
         if isinstance(where, type(netns(0))) and not self.kernel.at(where, name):
             self.kernel.add_foreign(where, name, kind)
 
+    @rule(
+        spaces=st.tuples(st.sampled_from(SPACES), st.sampled_from(SPACES)),
+        names=st.tuples(st.sampled_from("xyab"), st.sampled_from("xyab")),
+    )
+    def add_foreign_pair(self, spaces: tuple[NamespaceRef, NamespaceRef], names: tuple[str, str]) -> None:
+        here, there = zip((self.resolutions[space] for space in spaces), names, strict=True)
+        if here == there or not all(isinstance(where, type(netns(0))) for where, _ in (here, there)):
+            return
+        if not any(self.kernel.at(*place) for place in (here, there)):  # type: ignore[arg-type]
+            self.kernel.add_foreign_pair(here, there)  # type: ignore[arg-type]
+
     @rule(data=st.data())
     def remove_link(self, data: st.DataObject) -> None:
         if self.kernel.links:
@@ -130,9 +142,9 @@ class PlannerMachine(RuleBasedStateMachine):
             if "name" not in change or not self.kernel.at(link.netns, "renamed"):
                 self.kernel.change(link, **change)
 
-    @rule(adopt=st.booleans())
-    def restart(self, adopt: bool) -> None:
-        self.start, self.adopt = True, adopt
+    @rule(adopt=st.booleans(), takeover=st.booleans())
+    def restart(self, adopt: bool, takeover: bool) -> None:
+        self.start, self.adopt, self.takeover = True, adopt, takeover
 
     def configure(self, name: str, content: Interface | Invalid) -> None:
         self.revision += 1
@@ -157,10 +169,10 @@ class PlannerMachine(RuleBasedStateMachine):
         strangers = {
             key: link
             for key, link in foreign(self.kernel, {self.desired.marks.group}).items()
-            if not (self.start and link.kind == "veth")
+            if not (self.start and self.takeover and self.stands_as_configured(link))
         }
         frozen = {k: link for k, link in self.kernel.links.items() if self.is_frozen(link)}
-        policy = Policy(start=self.start, adopt=self.adopt)
+        policy = Policy(start=self.start, adopt=self.adopt, takeover=self.takeover)
         for _ in range(6):
             self.resolve()
             result = plan(self.desired, self.kernel.observe(), self.scope(), policy)
@@ -184,6 +196,15 @@ class PlannerMachine(RuleBasedStateMachine):
         extra = [link for link in ours if self.desired.owner(link) not in applied and not self.is_frozen(link)]
         assert not extra, "an orphan"
         assert set(result.conditions) == set(self.desired.configured)
+
+    def stands_as_configured(self, link: Link) -> bool:
+        """Whether it and its other end are in the places of one pair of documents."""
+        peer = self.kernel.links.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
+        if peer is None:
+            return False
+        self.resolve()
+        here, there = (set(self.desired.claimants((end.netns, end.name))) for end in (link, peer))
+        return any(self.desired.pair_of(name) == self.desired.pair_of(other) for name in here for other in there)
 
     def is_frozen(self, link: Link) -> bool:
         """Marked for a name whose document is invalid, or tied to such a one."""

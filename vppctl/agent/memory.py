@@ -29,7 +29,8 @@ class Memory:
     _keys: dict[str, set[LinkKey]] = field(default_factory=dict)
     _tied: dict[str, set[str]] = field(default_factory=dict)
     _in_the_way: dict[LinkKey, set[str]] = field(default_factory=dict)
-    """Of links, the interfaces whose configured name is an alternative one of theirs: events have the name alone."""
+    """Of links that are not ours, the interfaces whose configured name, or alternative name, is theirs: when they get
+    another one, events have only that."""
 
     def forget(self, names: Collection[str], unseen: Collection[NetnsId] = ()) -> set[LinkKey]:
         """These were looked at, but for what is in the namespaces that could not be; returns the links they had."""
@@ -72,16 +73,21 @@ class Memory:
             if waiting := desired.claimants(place):
                 self._in_the_way.setdefault(link.key, set()).update(waiting)
         ours = owned(desired, observed.links.values())
-        strays = {
-            place
-            for place, link in observed.links.items()
-            if (key := link.key) in ours
-            and not (key in known or key in self._names or desired.claimants(place))
-        }
+        those: list[Link] = []
+        strays: set[Place] = set()
+        for place, link in observed.links.items():
+            key, waiting = link.key, desired.claimants(place)
+            if key in ours:
+                if waiting or key in known or key in self._names:
+                    those.append(link)
+                else:
+                    strays.add(place)
+            elif waiting:
+                self._in_the_way.setdefault(key, set()).update(waiting)
         if strays:
             left = {place: link for place, link in observed.links.items() if place not in strays}
             observed = replace(observed, links=left)
-        return observed, self.remember(desired, [link for link in observed.links.values() if link.key in ours])
+        return observed, self.remember(desired, those)
 
     def remember(self, desired: DesiredState, links: Iterable[Link]) -> set[str]:
         """Remember these links of ours; returns the names that they were made for."""
@@ -109,7 +115,8 @@ class Memory:
 
         A new name of the link is remembered as a place to look at.
         """
-        found = set(self._in_the_way.get((netns, index), ()))
+        # An event of an address has no name, and what is in the way does not go by that.
+        found = set(self._in_the_way.get((netns, index), ())) if name else set()
         if interface := self._names.get((netns, index)):
             found.add(interface)
             if name:

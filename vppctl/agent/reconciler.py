@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
+from vppctl.agent.beginning import Beginning
 from vppctl.agent.isolation import by_halves
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
@@ -50,6 +51,7 @@ class Reconciler:
         nsids: NsidTable,
         *,
         adopt: bool = False,
+        takeover: bool = True,
         on_progress: Callable[[], None] = lambda: None,
         on_look: Callable[[], None] = lambda: None,
     ) -> None:
@@ -59,7 +61,7 @@ class Reconciler:
         self.resolver = resolver
         self.places = Places(self.desired, resolver, nsids)
         self.memory = self.places.memory
-        self._adopt = adopt
+        self._policy, self._beginning = Policy(adopt=adopt, takeover=takeover), Beginning()
         self.nsids = nsids
         self.executor = Executor(nsids)
         self._strays = Strays(self.desired, self.places, self.executor)
@@ -108,7 +110,9 @@ class Reconciler:
         for part in self.places.parts(scope):
             if not part <= self._looked_at:
                 news |= by_halves(part, partial(self._pass, now))
-        self.started = self.started or self._whole
+        if self._whole and not self.started:
+            self.started = True
+            self._beginning.over(self.results["failed"])
         return news
 
     def _pass(self, now: float, scope: set[PairId], error: Exception | None = None) -> dict[str, Condition | None]:
@@ -116,9 +120,8 @@ class Reconciler:
         self._on_progress()
         first = self._first or set()
         retried, doubtful = self.pacing.retried(scope, now), self.pacing.doubtful()
-        work = Pass(
-            scope - self._looked_at, Policy(bool(first), self._adopt, first, retried, doubtful), retried=retried
-        )
+        policy = self._policy._replace(start=bool(first), only=first, retried=retried, doubtful=doubtful)
+        work = Pass(scope - self._looked_at, policy, retried=retried)
         if error is None:
             try:
                 with ExitStack() as stack:
@@ -132,15 +135,15 @@ class Reconciler:
         self.done.update(work.done)
         return self._conclude(work, now)
 
-    def survey(self) -> Iterator[tuple[ObservedState, Plan]]:
+    def survey(self, policy: Policy | None = None) -> Iterator[tuple[ObservedState, Plan]]:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
-        self._strays.sweep()
+        self.sweep()
         scope = self.desired.all_pairs() | self._strays.search(0.0, started=False)
         for part in self.places.parts(scope):
-            work = Pass(part, Policy())
+            work = Pass(part, policy or Policy())
             with ExitStack() as stack:
                 observed, pairs = self._look(stack, work.scope, work)
-                result = plan(self.desired, observed, pairs - work.blind)
+                result = plan(self.desired, observed, pairs - work.blind, work.policy)
                 result.conditions.update(work.conditions)
                 yield observed, result
 
@@ -180,7 +183,9 @@ class Reconciler:
             if result:
                 known = active if number == ROUNDS - 1 else {pair for pair in active if self.pacing.is_known(pair)}
                 self._note_drift(observed, result, known, work)
-            work.policy = Policy(doubtful=work.policy.doubtful)
+            if not self.started:
+                self._beginning.planned(result, work.spaces)
+            work.policy = work.policy.later()
             following = self._execute(result, work)
             if failed := scope & (work.failures.keys() - work.blind):
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
@@ -197,7 +202,7 @@ class Reconciler:
 
     def _let_be(self, observed: ObservedState, pairs: set[PairId], work: Pass) -> None:
         """Take note of what is to be done about these, and do not do it."""
-        result = plan(self.desired, observed, pairs, Policy(doubtful=work.policy.doubtful))
+        result = plan(self.desired, observed, pairs, work.policy.later())
         work.conditions.update(result.conditions)
         self._note_drift(observed, result, pairs, work)
         work.waiting |= pairs & work.drift.keys()

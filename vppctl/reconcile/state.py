@@ -177,7 +177,7 @@ class Link(NamedTuple):
         return self.netns, self.index
 
     def is_tied_to(self, peer: Link) -> bool:
-        """Whether it is a VETH whose other end is `peer`."""
+        """Whether this is a VETH whose other end is `peer`, as far as this end says."""
         return self.kind == "veth" and self.peer_netns == peer.netns and self.peer_index == peer.index
 
 
