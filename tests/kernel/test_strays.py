@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import count, islice
 
 import pytest
 
 from tests.support.agent import veth
 from tests.support.netns import ip, links
 from tests.support.passes import delete, new_reconciler, put, states
+from vppctl.agent.cleanup import cleanup
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.strays import PAUSE_FIRST, PAUSE_LAST
 from vppctl.linux import executor, wire
+from vppctl.linux.executor import Executor
 from vppctl.linux.monitor import LinkMonitor, LinksChanged
 from vppctl.linux.rtnl import Answer, Rtnl
 from vppctl.reconcile.marks import DOOM_BASE, Marks
@@ -30,9 +33,11 @@ class Stranger:
     def __init__(self) -> None:
         ip("netns", "add", "his")
 
-    def create(self, name: str = "x", *, alias: str = "vppctl:vpp1:lat1", group: int = MARKS.group) -> None:
+    def create(
+        self, name: str = "x", *, alias: str = "vppctl:vpp1:lat1", group: int = MARKS.group, index: int = 77
+    ) -> None:
         """A pair with the same index each time, so that it is not known by that."""
-        ip("-n", "his", "link", "add", "name", name, "index", "77", "type", "veth", "peer", "name", f"{name}p")
+        ip("-n", "his", "link", "add", "name", name, "index", f"{index}", "type", "veth", "peer", "name", f"{name}p")
         ip("-n", "his", "link", "set", name, "alias", alias, "group", str(group))
 
     def links(self) -> set[str]:
@@ -300,4 +305,28 @@ def test_killed_while_it_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(links("one")) == 6
     assert {int(link["group"]) >> 24 for link in links("one").values()} >= {DOOM_BASE >> 24}
     new_reconciler().run(2.0)
+    assert not links("one")
+
+
+def test_a_cleanup_ends_while_somebody_creates_more(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute, index = Executor.execute, count(100)
+
+    def followed(*arguments: object) -> object:
+        result = execute(*arguments)  # type: ignore[arg-type]
+        stranger.create(index=next(index))
+        return result
+
+    monkeypatch.setattr(Executor, "execute", followed)
+    stranger.create()
+    removed = list(islice(cleanup("vpp1", None, dry_run=False), 100))
+    assert 1 <= len(removed) < 20
+
+
+def test_a_cleanup_leaves_what_has_one_mark_alone(stranger: Stranger) -> None:
+    stranger.create(group=0)
+    reconciler = new_reconciler()
+    put(reconciler, PAIR)
+    reconciler.run(0.0)
+    assert sorted(cleanup("vpp1", None, dry_run=False)) == ["lat1 in namespace one", "lat2 in namespace two"]
+    assert stranger.links() == {"x", "xp"}
     assert not links("one")
