@@ -74,6 +74,13 @@ def test_a_stray_is_deleted_and_no_pair_is_looked_at_for_it(reconciler: Reconcil
     assert indexes() == before
 
 
+def test_an_end_that_somebody_moves_is_its_pairs_affair(reconciler: Reconciler, stranger: Stranger) -> None:
+    ip("-n", "one", "link", "set", "lat1", "netns", "his")
+    assert states(sweep(reconciler, 1.0)) == {State.APPLIED}
+    assert links("one").keys() == {"lat1"}
+    assert not stranger.links()
+
+
 def test_strays_of_one_namespace_are_deleted_ever_more_seldom(reconciler: Reconciler, stranger: Stranger) -> None:
     deleted = []
     for now in range(0, 3000, 20):

@@ -97,7 +97,7 @@ class Memory:
             self.places.setdefault(name, set()).add((link.netns, link.name))
             self._names[link.key] = name
             self._keys.setdefault(name, set()).add(link.key)
-            if link.peer_netns and (peer := self._names.get((link.peer_netns, link.peer_index))):
+            if link.peer_key and (peer := self._names.get(link.peer_key)):
                 self._tied.setdefault(name, set()).add(peer)
                 self._tied.setdefault(peer, set()).add(name)
         return names

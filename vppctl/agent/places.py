@@ -86,7 +86,9 @@ class Places:
             self.memory.ways.setdefault(netns, place.reference)
         ours = owned(self._desired, found.links)
         news = [link for link in found.links if link.key in ours and not self.memory.knows(link)]
-        strays = [link for link in news if started and not self._desired.claimants((link.netns, link.name))]
+        # Both ends of one that is tied to a link in a configured place are its pair's affair.
+        in_place = {link.key for link in found.links if self._desired.claimants((link.netns, link.name))}
+        strays = [link for link in news if started and in_place.isdisjoint((link.key, link.peer_key))]
         apart = {link.key for link in strays}
         names = self.memory.remember(self._desired, [link for link in news if link.key not in apart])
         return Search({self._desired.pair_of(name) for name in names}, found, strays)

@@ -35,7 +35,7 @@ def owned(desired: DesiredState, links: Iterable[Link]) -> set[LinkKey]:
             others[link.key] = link
     found = whole.copy()
     for key, link in others.items():
-        peer = (link.peer_netns, link.peer_index) if link.peer_netns else None
+        peer = link.peer_key
         if _is_of_another(desired, link):
             continue
         if peer in whole or _is_marked_in_part(desired, link, others.get(peer) if peer else None):
@@ -48,7 +48,7 @@ def is_frozen(desired: DesiredState, link: Link, ours: Collection[LinkKey], link
     name = desired.owner(link)
     if desired.is_frozen(name):
         return True
-    peer = links.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
+    peer = links.get(link.peer_key) if link.peer_key else None
     if peer is not None and peer.key in ours:
         return desired.is_frozen(desired.owner(peer))
     interface = desired.interface(name)

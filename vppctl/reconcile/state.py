@@ -176,6 +176,11 @@ class Link(NamedTuple):
         """What tells it from all other links."""
         return self.netns, self.index
 
+    @property
+    def peer_key(self) -> LinkKey | None:
+        """The same of the other end of a VETH, when it is known where that is."""
+        return (self.peer_netns, self.peer_index) if self.peer_netns else None
+
     def is_tied_to(self, peer: Link) -> bool:
         """Whether this is a VETH whose other end is `peer`, as far as this end says."""
         return self.kind == "veth" and self.peer_netns == peer.netns and self.peer_index == peer.index
