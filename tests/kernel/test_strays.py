@@ -15,6 +15,7 @@ from tests.support.passes import delete, new_reconciler, put, states
 from vppctl.agent.cleanup import cleanup
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.strays import PAUSE_FIRST, PAUSE_LAST
+from vppctl.errors import VppctlError
 from vppctl.linux import executor, wire
 from vppctl.linux.executor import Executor
 from vppctl.linux.monitor import LinkMonitor, LinksChanged
@@ -337,3 +338,15 @@ def test_a_cleanup_leaves_what_has_one_mark_alone(stranger: Stranger) -> None:
     assert sorted(cleanup("vpp1", None, dry_run=False)) == ["lat1 in namespace one", "lat2 in namespace two"]
     assert stranger.links() == {"x", "xp"}
     assert not links("one")
+
+
+@pytest.mark.usefixtures("refused")
+def test_a_cleanup_removes_all_but_what_cannot_be_deleted(stranger: Stranger) -> None:
+    stranger.create()
+    reconciler = new_reconciler()
+    put(reconciler, PAIR)
+    reconciler.run(0.0)
+    with pytest.raises(VppctlError, match="cannot delete 'x': Operation not supported"):
+        list(cleanup("vpp1", None, dry_run=False))
+    assert not links("one")
+    assert stranger.links() == {"x", "xp"}

@@ -44,21 +44,28 @@ def _links(label: str, *, dry_run: bool) -> Iterator[str]:
     # Without documents: what only they would show to be ours stays.
     desired, nsids = DesiredState(Marks(label)), NsidTable()
     removed: set[LinkKey] = set()
+    problems: list[str] = []
     for _ in range(ROUNDS):
         marked = observe_marked(discover(), desired.marks, nsids)
         ours = owned(desired, marked.links) - removed
         found = [link for link in marked.links if link.key in ours]
+        left: set[LinkKey] = set()
         if not dry_run:
-            for _, _, failure in remove(found, marked.places, Executor(nsids)):
+            for netns, _, failure in remove(found, marked.places, Executor(nsids)):
                 if failure:
-                    raise VppctlError(failure.message)
+                    left |= {link.key for link in found if link.netns == netns and link.index in failure.links}
+                    problems.append(failure.message)
         for link in found:
-            yield f"{link.name} in namespace {marked.places[link.netns].description}"
+            if link.key not in left:
+                yield f"{link.name} in namespace {marked.places[link.netns].description}"
         removed |= ours
         if dry_run or not found:
             break
     for description, error in marked.unseen.items():
         log.warning("namespace %s cannot be searched for links: %s", description, cause(error))
+    if problems:
+        # All others are gone by now.
+        raise VppctlError("; ".join(problems))
 
 
 def _vpp(label: str, path: str | None, *, dry_run: bool) -> Iterator[str]:
