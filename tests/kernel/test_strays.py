@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator, Sequence
-from itertools import count, islice
+from collections.abc import Sequence
+from itertools import count, islice, pairwise
 
 import pytest
 
@@ -90,7 +90,7 @@ def test_strays_of_one_namespace_are_deleted_ever_more_seldom(reconciler: Reconc
         assert sweep(reconciler, float(now)) == {}
         if not stranger.links():
             deleted.append(now)
-    pauses = [later - before for before, later in zip(deleted, deleted[1:], strict=False)]
+    pauses = [later - before for before, later in pairwise(deleted)]
     assert pauses[0] == PAUSE_FIRST
     assert pauses[-1] == PAUSE_LAST
     assert pauses == sorted(pauses)
@@ -154,7 +154,7 @@ def test_a_name_that_waits_for_its_namespace_is_not_failed_by_a_stray(stranger: 
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel deletes no link with index 77."""
     batch = Rtnl.batch
 
@@ -166,7 +166,6 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return answers
 
     monkeypatch.setattr(Rtnl, "batch", refusing)
-    yield
 
 
 @pytest.mark.usefixtures("refused")
@@ -257,7 +256,7 @@ def test_killed_before_the_marks_were_set(
         killed.run(0.0)
     assert [links("one")["lat1"].get("ifalias"), links("two")["lat2"].get("ifalias")] == [None, None]
     before = indexes()
-    reconciler = new_reconciler(label=label)
+    reconciler = new_reconciler(label)
     if configured:
         put(reconciler, documents)
     news = reconciler.run(1.0)
@@ -279,7 +278,7 @@ def test_a_link_that_cannot_be_deleted_in_the_group_of_a_deletion(monkeypatch: p
     documents = [veth(f"{side}{n}", f"{other}{n}", "one") for n in range(3) for side, other in ("ab", "ba")]
     put(reconciler, documents)
     reconciler.run(0.0)
-    monkeypatch.setattr(executor.os, "urandom", lambda size: b"\1" * size)
+    monkeypatch.setattr("os.urandom", lambda size: b"\1" * size)
     ip("-n", "one", "link", "set", "lo", "group", str(DOOM_BASE | 0x010101))
     ip("-n", "one", "link", "add", "name", "other", "type", "veth", "peer", "name", "twin")
     delete(reconciler, documents)

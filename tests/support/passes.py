@@ -20,7 +20,7 @@ from vppctl.reconcile.state import Condition, Configured, State
 Document = dict[str, Any]
 
 
-def new_reconciler(*, adopt: bool = False, takeover: bool = True, label: str = "vpp1") -> Reconciler:
+def new_reconciler(label: str = "vpp1", /, *, adopt: bool = False, takeover: bool = True) -> Reconciler:
     """As an agent of this label has it, just started."""
     resolver = Resolver(Microservices(None, look_at), create=True, allowed_dirs=())
     return Reconciler(label, resolver, NsidTable(), adopt=adopt, takeover=takeover)

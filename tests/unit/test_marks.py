@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import zlib
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_an_alias_that_was_cut_is_no_other_ones_whatever_that_is_called() -> Non
         ({"kind": "dummy"}, False),
     ],
 )
-def test_ours_is_a_veth_with_every_mark(change: dict[str, str], ours: bool) -> None:
+def test_ours_is_a_veth_with_every_mark(change: dict[str, Any], ours: bool) -> None:
     marks = Marks("vpp1")
     link = Link(NetnsId(1, 1), 7, "x", "veth", group=marks.group, alias=marks.alias("a"))
     assert marks.owns(link._replace(**change)) == ours

@@ -38,7 +38,8 @@ class Marked(NamedTuple):
 def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], marks: Marks, nsids: NsidTable) -> Marked:
     """The VETHs that have any of these marks, in those of these namespaces that let us in.
 
-    Whether they are this label's is another question (`reconcile/ownership.py`). A namespace is done with before the next one is taken, so that they may be opened one at a time. Raises OSError.
+    Whether they are this label's is another question (`reconcile/ownership.py`). A namespace is done with before the
+    next one is taken, so that they may be opened one at a time. Raises OSError.
     """
     marked: dict[NetnsId, list[Raw]] = {}
     places: dict[NetnsId, Found] = {}

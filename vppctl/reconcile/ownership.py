@@ -6,8 +6,8 @@ something else that no other label has shows it:
 - its other end has both marks: the kernel creates both ends in one message, and nothing ties them to others later;
 - both ends are in the groups of new pairs: the agent ended before it set their aliases;
 - one end stands in its configured place, and each says for which of the two interfaces of a pair it was created, by
-  its alias, or by the group of this label and the MAC: others have removed marks, or an earlier version has ended before
-  it set them;
+  its alias, or by the group of this label and the MAC: others have removed marks, or an earlier version has ended
+  before it set them;
 - an end without an alias is in the group of this label and has a MAC that was chosen for its name.
 
 An alias that names another label outweighs all of these.
@@ -76,7 +76,7 @@ def _is_new(desired: DesiredState, link: Link, peer: Link) -> bool:
     fresh, groups = desired.marks.fresh, {link.group, peer.group}
     if link.alias or peer.alias:
         return False
-    return groups == set(fresh) or any(one in fresh for one in groups) and any(map(is_doomed, groups))
+    return groups == set(fresh) or (not groups.isdisjoint(fresh) and any(map(is_doomed, groups)))
 
 
 def _stands(desired: DesiredState, link: Link, peer: Link) -> bool:
