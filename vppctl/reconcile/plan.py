@@ -162,17 +162,20 @@ class _Planner:
                 continue
             name = self.desired.owner(link)
             pair = self.desired.pair_of(name)
-            if pair not in self.scope and name in self.desired.configured:
+            concerned = self._concerned(link, name, pair)
+            if name in self.desired.configured and self.scope.isdisjoint((pair, concerned)):
                 continue
             if not is_frozen(self.desired, link, self.ours, self.by_index):
-                self._doom(link, self._concerned(link, name, pair))
+                self._doom(link, concerned)
                 self.macs.setdefault(name, link.mac)
 
-    def _concerned(self, link: Link, name: str, pair: PairId) -> PairId:
-        """The pair whose affair it is that this link goes: the one in whose place it stands, else its own."""
+    def _concerned(self, link: Link, name: str, pair: PairId) -> PairId | None:
+        """The pair whose affair it is that this link goes: its own, or the one in whose place it stands."""
         claimants = self.desired.claimants((link.netns, link.name))
-        others = (self.desired.pair_of(other) for other in claimants) if claimants and name not in claimants else ()
-        return min((other for other in others if other in self.scope), default=pair)
+        if not claimants or name in claimants:
+            return pair
+        # None: that pair is not looked at now, and this one has nothing to do with it.
+        return min(self.scope.intersection(map(self.desired.pair_of, claimants)), default=None)
 
     # What goes
 
