@@ -53,7 +53,8 @@ def test_what_cannot_be_dumped_is_asked_for_one_by_one(monkeypatch: pytest.Monke
 
 
 def test_a_kernel_that_cannot_be_asked_ends_no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    ip("link", "add", "name", "a", "type", "veth", "peer", "name", "stale")
+    ip("link", "add", "name", "a", "type", "veth", "peer", "name", "b")
+    before = links()["a"]["ifindex"]
     reconciler = Reconciler("vpp1", Resolver(Microservices(None, look_at), create=True, allowed_dirs=()), NsidTable())
     for document in (veth("a", "b"), veth("b", "a"), veth("c", "d")):
         found = configured(Kind.LINUX, document["name"], json.dumps(document).encode(), 1, ())
@@ -71,8 +72,9 @@ def test_a_kernel_that_cannot_be_asked_ends_no_agent(monkeypatch: pytest.MonkeyP
         "b": (State.FAILED, Reason.RESOURCE_EXHAUSTED),
         "c": (State.PENDING, Reason.PEER_NOT_CONFIGURED),
     }
-    assert "stale" in links()
-    # It is still the first look: what carries a configured name in its place is made again.
+    assert links()["a"]["ifindex"] == before
+    # It is still the first look: a whole pair in its places is taken over.
     again = reconciler.run(1.0)
     assert {n for n, c in again.items() if c and c.state is State.APPLIED} == {"a", "b"}
     assert set(links()) == {"a", "b"}
+    assert links()["a"]["ifindex"] != before

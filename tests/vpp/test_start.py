@@ -58,7 +58,7 @@ def test_its_interfaces_follow_the_links_of_the_plan(bench: Bench) -> None:
 
 
 def test_what_is_not_the_agents_own(bench: Bench) -> None:
-    ip("link", "add", "h", "type", "dummy")
+    ip("link", "add", "name", "h", "type", "bridge")
     assert steps(bench, packet("af", "h"))["af"][0] == "create"
     assert steps(bench, packet("af", "none"))["af"][1].startswith(f"PENDING {Reason.HOST_INTERFACE_MISSING}")
 

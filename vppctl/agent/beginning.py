@@ -23,7 +23,7 @@ class Beginning:
         self._strays = 0
 
     def planned(self, plan: Plan, spaces: Mapping[NetnsId, Netns]) -> None:
-        """This is about to be done."""
+        """Note what is about to be done."""
         for pair, (first, second) in plan.takeovers.items():
             what = "marked as the agent's" if pair in plan.kept else "deleted and created again"
             text = "taking over the VETH pair of %r and %r, which no agent has marked: %s, and %s; it is %s"

@@ -94,4 +94,4 @@ def _in_vpp(settings: CheckSettings, desired: dict[str, VppConfigured], hosts: d
             vpp.close()
     except VppAwayError as error:
         for name in desired:
-            yield Step(Action.WAIT, name, "", IN_VPP, f"PENDING {Reason.VPP_UNAVAILABLE}: {error}", False)
+            yield Step(Action.WAIT, name, "", IN_VPP, f"PENDING {Reason.VPP_UNAVAILABLE}: {error}", differs=False)

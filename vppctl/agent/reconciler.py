@@ -138,7 +138,8 @@ class Reconciler:
     def survey(self, policy: Policy | None = None) -> Iterator[tuple[ObservedState, Plan]]:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
         self.sweep()
-        scope = self.desired.all_pairs() | self._strays.search(0.0, started=False)
+        # What an earlier search has found is no news to this one.
+        scope = self._strays.search(0.0, started=False) | self.all_pairs()
         for part in self.places.parts(scope):
             work = Pass(part, policy or Policy())
             with ExitStack() as stack:

@@ -45,7 +45,7 @@ class Step(NamedTuple):
     """The kernel's name, or VPP's."""
     namespace: str
     detail: str
-    differs: bool
+    differs: bool = True
     """Whether what is there is not what is configured: such as `check` reports."""
 
 
@@ -75,7 +75,7 @@ class Forecast:
     def steps(self, observed: ObservedState, plan: Plan) -> Iterator[Step]:
         """What this plan would do."""
         for awaited in plan.namespaces:
-            yield Step(Action.CREATE_NAMESPACE, "", "", awaited.name, "", True)
+            yield Step(Action.CREATE_NAMESPACE, "", "", awaited.name, "")
         owned: dict[str, list[Link]] = {}
         for link in _going(observed, plan):
             owned.setdefault(self._desired.owner(link), []).append(link)
@@ -100,21 +100,21 @@ class Forecast:
         detail = "not configured"
         if condition:
             detail = "another link is in its place" if condition.reason is Reason.NONE else _why(condition)
-        return Step(Action.DELETE, name, link.name, self._where(link.netns), detail, True)
+        return Step(Action.DELETE, name, link.name, self._where(link.netns), detail)
 
     def _created(self, name: str, end: End, before: Sequence[Link], *, taken: bool) -> Step:
         changes = self._changes(name)
         if taken:
             detail = ["without marks: is deleted and created again", *changes]
-            return Step(Action.TAKE_OVER, name, end.name, self._place(name), "; ".join(detail), True)
+            return Step(Action.TAKE_OVER, name, end.name, self._place(name), "; ".join(detail))
         if not before:
-            return Step(Action.CREATE, name, end.name, self._place(name), "", True)
+            return Step(Action.CREATE, name, end.name, self._place(name), "")
         moved = [link for link in before if (link.netns, link.name) != (end.netns, end.name)]
         changes += [f"is {link.name!r} in namespace {self._where(link.netns)}" for link in moved]
         whole = name in self._standing
         detail = changes or ["as configured" if whole else "its pair is not as configured"]
         return Step(
-            Action.RECREATE, name, end.name, self._place(name), "; ".join(detail), bool(changes) or not whole
+            Action.RECREATE, name, end.name, self._place(name), "; ".join(detail), differs=bool(changes) or not whole
         )
 
     def _kept(self, name: str, link: Link, condition: Condition, *, taken: bool) -> Step:
@@ -123,9 +123,9 @@ class Forecast:
             changes.append(f"{condition.reason}: {condition.message}")
         if taken:
             detail = ["without marks: is kept and marked", *changes]
-            return Step(Action.TAKE_OVER, name, link.name, self._place(name), "; ".join(detail), True)
+            return Step(Action.TAKE_OVER, name, link.name, self._place(name), "; ".join(detail))
         detail = changes or ["as configured"]
-        return Step(Action.ADOPT, name, link.name, self._place(name), "; ".join(detail), bool(changes))
+        return Step(Action.ADOPT, name, link.name, self._place(name), "; ".join(detail), differs=bool(changes))
 
     def _changes(self, name: str) -> list[str]:
         return [_in_words(drift) for drift in self._standing.get(name, ())]
@@ -161,7 +161,7 @@ def _in_words(drift: Drift) -> str:
 def _nothing(condition: Condition | VppCondition, link: str, where: str) -> Step:
     """Why nothing would be done about an interface."""
     waits = condition.state is State.PENDING
-    return Step(Action.WAIT if waits else Action.LEAVE, condition.name, link, where, _why(condition), not waits)
+    return Step(Action.WAIT if waits else Action.LEAVE, condition.name, link, where, _why(condition), differs=not waits)
 
 
 def _why(condition: Condition | VppCondition) -> str:
@@ -176,12 +176,12 @@ def vpp_steps(plan: VppPlan) -> Iterator[Step]:
     for name, link in deleted.items():
         if name not in created:
             why = _why(plan.conditions[name]) if name in plan.conditions else "not configured"
-            yield Step(Action.DELETE, name, link.internal_name, IN_VPP, why, True)
+            yield Step(Action.DELETE, name, link.internal_name, IN_VPP, why)
     for name in created:
         action, link_name = Action.CREATE, ""
         if name in deleted:
             action, link_name = Action.RECREATE, deleted[name].internal_name
-        yield Step(action, name, link_name, IN_VPP, "", True)
+        yield Step(action, name, link_name, IN_VPP, "")
     drift: dict[str, list[str]] = {}
     for found in vpp_drift(plan):
         drift.setdefault(found.name, []).append(_in_words(found))
@@ -194,4 +194,6 @@ def vpp_steps(plan: VppPlan) -> Iterator[Step]:
             changes = drift.get(name, [])
             detail = changes or ["as configured" if ours else "without a tag: is kept and tagged"]
             action = Action.ADOPT if ours else Action.TAKE_OVER
-            yield Step(action, name, condition.link.internal_name, IN_VPP, "; ".join(detail), bool(changes) or not ours)
+            yield Step(
+                action, name, condition.link.internal_name, IN_VPP, "; ".join(detail), differs=bool(changes) or not ours
+            )
