@@ -14,8 +14,20 @@ from vppctl.model.interface import DEFAULT_NAMESPACE, Interface, NamespaceRef, N
 from vppctl.model.problem import Problem
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.marks import Marks
+from vppctl.reconcile.ownership import owned
 from vppctl.reconcile.plan import DEFAULT_MTU, Policy, plan
-from vppctl.reconcile.state import Configured, Creatable, Invalid, Link, PairId, Reason, Resolution, State, Unavailable
+from vppctl.reconcile.state import (
+    Configured,
+    Creatable,
+    Invalid,
+    Link,
+    LinkKey,
+    PairId,
+    Reason,
+    Resolution,
+    State,
+    Unavailable,
+)
 
 NAMES = st.sampled_from("abcdef")
 SPACES = [DEFAULT_NAMESPACE] + [NamespaceRef(NamespaceType.NAMED_NS, name=f"ns{n}") for n in range(3)]
@@ -125,8 +137,7 @@ class PlannerMachine(RuleBasedStateMachine):
         ),
     )
     def drift(self, data: st.DataObject, change: dict[str, object]) -> None:
-        ours = [key for key, link in self.kernel.links.items() if self.desired.marks.owns(link)]
-        if ours:
+        if ours := self.ours():
             link = self.kernel.links[data.draw(st.sampled_from(sorted(ours)))]
             if "name" not in change or not self.kernel.at(link.netns, "renamed"):
                 self.kernel.change(link, **change)
@@ -147,8 +158,11 @@ class PlannerMachine(RuleBasedStateMachine):
             self.desired.resolve(reference, self.resolutions[reference])
 
     def scope(self) -> set[PairId]:
-        ours = [link for link in self.kernel.links.values() if self.desired.marks.owns(link)]
+        ours = [self.kernel.links[key] for key in self.ours()]
         return self.desired.all_pairs() | {self.desired.pair_of(self.desired.owner(link)) for link in ours}
+
+    def ours(self) -> set[LinkKey]:
+        return owned(self.desired, self.kernel.links.values())
 
     @invariant()
     def converges(self) -> None:
@@ -178,7 +192,7 @@ class PlannerMachine(RuleBasedStateMachine):
         }
         for name in applied:
             self.matches(name)
-        ours = [link for link in self.kernel.links.values() if self.desired.marks.owns(link)]
+        ours = [self.kernel.links[key] for key in self.ours()]
         extra = [link for link in ours if self.desired.owner(link) not in applied and not self.is_frozen(link)]
         assert not extra, "an orphan"
         assert set(result.conditions) == set(self.desired.configured)
@@ -195,8 +209,9 @@ class PlannerMachine(RuleBasedStateMachine):
     def is_frozen(self, link: Link) -> bool:
         """Marked for a name whose document is invalid, or tied to such a one."""
         peer = self.kernel.links.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
-        ends = [end for end in (link, peer) if end and self.desired.marks.owns(end)]
-        return self.desired.marks.owns(link) and any(self.desired.is_invalid(self.desired.owner(end)) for end in ends)
+        ours = self.ours()
+        ends = [end for end in (link, peer) if end and end.key in ours]
+        return link.key in ours and any(self.desired.is_invalid(self.desired.owner(end)) for end in ends)
 
     def matches(self, name: str) -> None:
         interface = self.desired.interface(name)

@@ -10,17 +10,19 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from vppctl.agent.memory import Memory
 from vppctl.agent.resolver import Resolver
 from vppctl.errors import cause
-from vppctl.linux.marked import observe_marked
+from vppctl.linux.marked import Marked, observe_marked
 from vppctl.linux.named import discover, inhabited
 from vppctl.linux.namespaces import Netns, spaces_at_once
 from vppctl.linux.nsids import NsidTable
 from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef
 from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.state import NetnsId, ObservedState, PairId
+from vppctl.reconcile.ownership import owned
+from vppctl.reconcile.state import Link, NetnsId, PairId
 
 log = logging.getLogger("vppctl.agent")
 
@@ -28,8 +30,17 @@ FEW = 32
 """Namespaces that a pass may hold open without a look at how many descriptors there are."""
 MANY = 16
 """Links in a namespace that are worth a search for a process that is in it."""
-SEARCH_PAUSE = 5.0
-"""Seconds until a search of all namespaces that could not be made is tried again."""
+
+
+class Search(NamedTuple):
+    """What a search of all namespaces has found."""
+
+    pairs: set[PairId]
+    """Those of links of ours that were not known."""
+    marked: Marked
+    """All links with marks of ours."""
+    strays: list[Link]
+    """Those among them that are ours and are in places where nothing is configured."""
 
 
 class Places:
@@ -39,7 +50,6 @@ class Places:
         self._desired, self._resolver, self._nsids = desired, resolver, nsids
         self.memory = Memory(ways={nsids.own: DEFAULT_NAMESPACE})
         self._room = FEW
-        self._sweep, self._sweep_at = True, 0.0
 
     def refresh(self, references: Iterable[NamespaceRef] | None) -> set[PairId]:
         """Look where these references (None: all) lead to now; returns the pairs whose namespace is another one."""
@@ -64,37 +74,24 @@ class Places:
             log.warning("namespace %s%s cannot be looked for: %s", those[0], more, why)
         return concerned
 
-    def sweep(self) -> None:
-        """Have the next `swept` search all namespaces."""
-        self._sweep = True
+    def search(self, *, started: bool) -> Search:
+        """What an earlier run of this agent left, or somebody has moved or created, anywhere on the host.
 
-    def swept(self, now: float) -> set[PairId]:
-        """The pairs that a search finds, when one is due; one that cannot be made is due again after a pause."""
-        if not self._sweep or now < self._sweep_at:
-            return set()
-        try:
-            found = self.search()
-        except OSError as error:
-            # What is configured has its places, which are looked at all the same.
-            log.warning("namespaces cannot be searched for links of this label: %s", cause(error))
-            self._sweep_at = now + SEARCH_PAUSE
-            return set()
-        self._sweep = False
-        return found
-
-    def search(self) -> set[PairId]:
-        """The pairs of what an earlier run of this agent left, or somebody has moved, anywhere on the host.
-
-        Raises OSError.
+        As long as the agent starts there are no strays. Raises OSError.
         """
-        marks = self._desired.marks
-        found = observe_marked(discover(), marks.group, marks.prefix, self._nsids)
+        found = observe_marked(discover(), self._desired.marks, self._nsids)
         for description, reason in found.unseen.items():
             log.warning("namespace %s cannot be searched for links: %s", description, cause(reason))
         for netns, place in found.places.items():
             self.memory.ways.setdefault(netns, place.reference)
-        links = [link for link in found.links if not self.memory.knows(link)]
-        return {self._desired.pair_of(name) for name in self.memory.note(self._desired, ObservedState.of(links))}
+        ours = owned(self._desired, found.links)
+        news = [link for link in found.links if link.key in ours and not self.memory.knows(link)]
+        # Both ends of one that is tied to a link in a configured place are its pair's affair.
+        in_place = {link.key for link in found.links if self._desired.claimants((link.netns, link.name))}
+        strays = [link for link in news if started and in_place.isdisjoint((link.key, link.peer_key))]
+        apart = {link.key for link in strays}
+        names = self.memory.remember(self._desired, [link for link in news if link.key not in apart])
+        return Search({self._desired.pair_of(name) for name in names}, found, strays)
 
     def parts(self, scope: set[PairId]) -> Iterator[set[PairId]]:
         """The scope in parts, so that the namespaces of each can be held open at one time."""

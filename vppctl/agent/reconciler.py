@@ -16,7 +16,8 @@ from vppctl.agent.beginning import Beginning
 from vppctl.agent.isolation import by_halves
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
-from vppctl.agent.work import Pass, as_failed
+from vppctl.agent.strays import Strays
+from vppctl.agent.work import Pass, as_failed, refused_to
 from vppctl.errors import cause, shortage
 from vppctl.linux.executor import Executor
 from vppctl.linux.host import host_identity
@@ -63,6 +64,7 @@ class Reconciler:
         self._policy, self._beginning = Policy(adopt=adopt, takeover=takeover), Beginning()
         self.nsids = nsids
         self.executor = Executor(nsids)
+        self._strays = Strays(self.desired, self.places, self.executor)
         self.done: dict[PairId, list[str]] = {}
         """What the last pass did about each pair, in words."""
         self.results: Counter[str] = Counter()
@@ -77,7 +79,7 @@ class Reconciler:
 
     def sweep(self) -> None:
         """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
-        self.places.sweep()
+        self._strays.sweep()
 
     def all_pairs(self) -> set[PairId]:
         """Everything that is configured or was ever made."""
@@ -102,7 +104,7 @@ class Reconciler:
         self._first = self.desired.all_pairs() if self._first is None else self._first
         if not self.started:
             scope |= self._first
-        scope |= self.places.swept(now)
+        scope |= self._strays.search(now, started=self.started)
         news: dict[str, Condition | None] = {}
         self._whole, self._looked_at = True, set()
         for part in self.places.parts(scope):
@@ -137,7 +139,7 @@ class Reconciler:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
         self.sweep()
         # What an earlier search has found is no news to this one.
-        scope = self.places.swept(0.0) | self.all_pairs()
+        scope = self._strays.search(0.0, started=False) | self.all_pairs()
         for part in self.places.parts(scope):
             work = Pass(part, policy or Policy())
             with ExitStack() as stack:
@@ -220,8 +222,8 @@ class Reconciler:
             concerned = self.places.open(stack, names, work.spaces)
             wanted = self.places.wanted(names)
             observed = observe(work.spaces, wanted, self.nsids)
-            self.memory.forget(names, observed.unseen)
-            found = self.memory.note(self.desired, observed)
+            known = self.memory.forget(names, observed.unseen)
+            observed, found = self.memory.note(self.desired, observed, known)
             wider = scope | (concerned - work.failures.keys()) | {self.desired.pair_of(name) for name in found - names}
             if wider != scope and not self.places.fit(wider):
                 # The next pass is for them.
@@ -249,7 +251,7 @@ class Reconciler:
 
     def _execute(self, result: Plan, work: Pass) -> set[PairId]:
         """Carry out the stages in order; returns the pairs that something was done about."""
-        touched: set[PairId] = set()
+        touched, left = set[PairId](), set[NetnsId]()
         for stage in (result.deletes, result.namespaces, result.creates, result.settings):
             if not stage:
                 continue
@@ -263,9 +265,12 @@ class Reconciler:
                 failed = f": {outcome.failure.message}" if outcome.failure else ""
                 for pair, part in parts.items():
                     work.done.setdefault(pair, []).append(summary(part) + failed)
-                if outcome.failure:
-                    log.warning("%s", outcome.failure.message)
-                    work.failures.update((pair, outcome.failure) for pair in pairs if pair not in work.failures)
+                if failure := outcome.failure:
+                    log.warning("%s", failure.message)
+                    refused = refused_to(self.desired, outcome.operation, failure)
+                    work.failures.update((pair, failure) for pair in refused if pair not in work.failures)
+                    left |= self._strays.note_refused(outcome.operation, failure)
+        self.memory.drop(key for key in result.leaving if key[0] not in left)
         return touched
 
     def _conclude(self, work: Pass, now: float) -> dict[str, Condition | None]:

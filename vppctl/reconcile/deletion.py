@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from vppctl.reconcile.operations import DeleteLinks, Doomed
-from vppctl.reconcile.state import Link, NetnsId
-
-Key = tuple[NetnsId, int]
+from vppctl.reconcile.state import Link, LinkKey, NetnsId
 
 
 def deletes(
-    doomed: Mapping[Key, Doomed], links: Mapping[Key, Link], reached: Collection[NetnsId]
+    doomed: Mapping[LinkKey, Doomed], links: Mapping[LinkKey, Link], reached: Collection[NetnsId]
 ) -> Iterator[DeleteLinks]:
     """One end of each doomed pair suffices; those of one namespace go together, so the busier one is chosen.
 

@@ -23,8 +23,9 @@ from vppctl.reconcile.operations import (
     End,
     Setting,
 )
+from vppctl.reconcile.ownership import is_frozen, owned
 from vppctl.reconcile.settling import again, clash, duplicate, settings
-from vppctl.reconcile.state import Condition, Link, NetnsId, ObservedState, PairId, Reason, State
+from vppctl.reconcile.state import Condition, Link, LinkKey, NetnsId, ObservedState, PairId, Reason, State
 from vppctl.reconcile.takeover import TakeOver, is_free
 
 DEFAULT_MTU = 1500
@@ -68,6 +69,8 @@ class Plan:
     """Pairs that stay as they are, or are changed in place."""
     takeovers: dict[PairId, TakeOver] = field(default_factory=dict)
     """Unmarked pairs that become ours: those of `kept` are marked, the others are deleted and created again."""
+    leaving: frozenset[LinkKey] = frozenset()
+    """Both ends of what `deletes` names one end of."""
 
     def __bool__(self) -> bool:
         return bool(self.deletes or self.namespaces or self.creates or self.settings)
@@ -84,7 +87,8 @@ class _Planner:
         self.marks = desired.marks
         self.result = Plan()
         self.doomed: dict[tuple[NetnsId, int], Doomed] = {}
-        self.by_index = {(link.netns, link.index): link for link in observed.links.values()}
+        self.by_index = {link.key: link for link in observed.links.values()}
+        self.ours = owned(desired, observed.links.values())
         self.macs: dict[str, str] = {}  # of links that are replaced, by interface name
         self.holders: dict[Place, str] = {}
         self.awaited: dict[str, list[PairId]] = {}
@@ -95,7 +99,7 @@ class _Planner:
         for pair, verdict in self.verdicts.items():
             if isinstance(verdict, Ready) and (ends := self._standing(verdict)):
                 kept[pair] = ends
-        self._doom_strays({(link.netns, link.index) for ends in kept.values() for link in ends})
+        self._doom_strays({link.key for ends in kept.values() for link in ends})
         for pair, verdict in sorted(self.verdicts.items(), key=lambda item: item[0]):
             match verdict:
                 case Blocked(conditions):
@@ -107,6 +111,7 @@ class _Planner:
                 case Ready():
                     self._create(pair, verdict)
         self.result.deletes = list(deletes(self.doomed, self.by_index, self.observed.reached))
+        self.result.leaving = frozenset(self.doomed)
         self.result.namespaces = [CreateNamespace(name, tuple(pairs)) for name, pairs in self.awaited.items()]
         return self.result
 
@@ -148,36 +153,34 @@ class _Planner:
 
     def _is(self, link: Link, name: str) -> bool:
         """Whether the link is ours and was made for this name; one without an alias is what its place says."""
-        return self.marks.owns(link) and (
-            not link.alias.startswith("vppctl:") or self.desired.name_of(link.alias) == name
-        )
+        return link.key in self.ours and (not self.marks.names(link) or self.desired.name_of(link.alias) == name)
 
     def _doom_strays(self, kept: set[tuple[NetnsId, int]]) -> None:
         """All that is ours and not where it belongs goes, but for what an invalid document freezes."""
         for key, link in self.by_index.items():
-            if key in kept or not self.marks.owns(link):
+            if key in kept or key not in self.ours:
                 continue
             name = self.desired.owner(link)
             pair = self.desired.pair_of(name)
-            if (pair in self.scope or name not in self.desired.configured) and not self._frozen(link):
-                self._doom(link, pair)
+            concerned = self._concerned(link, name, pair)
+            if name in self.desired.configured and self.scope.isdisjoint((pair, concerned)):
+                continue
+            if not is_frozen(self.desired, link, self.ours, self.by_index):
+                self._doom(link, concerned)
                 self.macs.setdefault(name, link.mac)
 
-    def _frozen(self, link: Link) -> bool:
-        """A link is frozen while the document of either of its ends has errors (rule 10 of the contract)."""
-        name = self.desired.owner(link)
-        if self.desired.is_frozen(name):
-            return True
-        peer = self.by_index.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
-        if peer is not None and self.marks.owns(peer):
-            return self.desired.is_frozen(self.desired.owner(peer))
-        interface = self.desired.interface(name)
-        return interface is not None and self.desired.is_frozen(interface.peer)
+    def _concerned(self, link: Link, name: str, pair: PairId) -> PairId | None:
+        """The pair whose affair it is that this link goes: its own, or the one in whose place it stands."""
+        claimants = self.desired.claimants((link.netns, link.name))
+        if not claimants or name in claimants:
+            return pair
+        # None: that pair is not looked at now, and this one has nothing to do with it.
+        return min(self.scope.intersection(map(self.desired.pair_of, claimants)), default=None)
 
     # What goes
 
     def _doom(self, link: Link, pair: PairId | None) -> None:
-        self.doomed[link.netns, link.index] = Doomed(link.index, link.name, pair)
+        self.doomed[link.key] = Doomed(link.index, link.name, pair)
 
     # What comes
 
@@ -202,11 +205,12 @@ class _Planner:
                 self._say(name, state, reason, message)
             return
         for link in self.result.takeovers.get(pair, ()):
-            if (link.netns, link.index) not in self.doomed:
+            if link.key not in self.doomed:
                 self._doom(link, pair)
         sides = ((ready.first, ready.first_at), (ready.second, ready.second_at))
         ends = [self._end(interface, place, self.macs.get(interface.name, "")) for interface, place in sides]
-        self.result.creates.append(CreateVeth(pair, *ends))
+        first, second = (end._replace(fresh=group) for end, group in zip(ends, self.marks.fresh, strict=True))
+        self.result.creates.append(CreateVeth(pair, first, second))
         for name in (ready.first.name, ready.second.name):
             self._say(name, State.PENDING, Reason.NONE, "being created")
 
@@ -223,7 +227,7 @@ class _Planner:
             return Reason.NAME_TAKEN, f"{where} is an alternative name of {link.name!r}; {mend}"
         if link is None or self._goes(link) or self.desired.pair_of(interface.name) in self.result.takeovers:
             return None
-        if self.marks.owns(link):
+        if link.key in self.ours:
             return Reason.PEER_INVALID, f"{where} is held by a pair that a document with errors freezes"
         what = f"a {link.kind}" if link.kind else "an interface"
         mend = "remove it or set another host_if_name"
@@ -234,10 +238,10 @@ class _Planner:
 
     def _goes(self, link: Link) -> bool:
         """Whether the link is to be deleted, by itself or with its other end."""
-        if (link.netns, link.index) in self.doomed:
+        if link.key in self.doomed:
             return True
         peer = self.by_index.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
-        return peer is not None and peer.is_tied_to(link) and (peer.netns, peer.index) in self.doomed
+        return peer is not None and peer.is_tied_to(link) and peer.key in self.doomed
 
     def _holder(self, place: Place) -> str:
         """Of several interfaces that want one name: the one that has it, else the one that was configured first."""
@@ -245,7 +249,7 @@ class _Planner:
             since = {name: self.desired.configured[name].revision for name in self.desired.claimants(place)}
             names = sorted((n for n in since if self._is_ready(n)), key=lambda n: (since[n], n))
             link = self.observed.links.get(place)
-            has = [n for n in names if link and link.alias.startswith("vppctl:") and self._is(link, n)]
+            has = [n for n in names if link and self.marks.names(link) and self._is(link, n)]
             self.holders[place] = (has or names)[0]
         return self.holders[place]
 

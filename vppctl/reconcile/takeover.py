@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vppctl.reconcile.marks import GROUP_BASE, Marks
+from vppctl.reconcile.marks import Marks, is_unmarked
 from vppctl.reconcile.state import Link
-
-GROUPS = range(GROUP_BASE, GROUP_BASE + (1 << 24))
-"""Link groups of agents, of all labels."""
 
 
 class TakeOver(NamedTuple):
@@ -24,7 +21,5 @@ class TakeOver(NamedTuple):
 
 
 def is_free(marks: Marks, link: Link, name: str) -> bool:
-    """Whether the link carries the marks of no agent, or but a part of those of this name."""
-    if link.alias.startswith("vppctl:") and link.alias != marks.alias(name):
-        return False
-    return link.group == marks.group or link.group not in GROUPS
+    """Whether the link carries the marks of no agent, or of all marks but the alias of this name."""
+    return is_unmarked(link._replace(alias="") if link.alias == marks.alias(name) else link)
