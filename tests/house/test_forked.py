@@ -29,7 +29,7 @@ def vppctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vppctl:
         ("", 0),
         ("put - --dry-run", 0),
         ("put here.json missing.json", 4),
-        ("validate here.json", 0),
+        ("validate here.json", 4),
         ("del nothing", 3),
         ("nonsense", 2),
         ("list", 0),

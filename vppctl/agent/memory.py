@@ -76,7 +76,7 @@ class Memory:
         those: list[Link] = []
         strays: set[Place] = set()
         for place, link in observed.links.items():
-            key, waiting = link.key, desired.claimants(place)
+            key, waiting = (place[0], link.index), desired.claimants(place)
             if key in ours:
                 if waiting or key in known or key in self._names:
                     those.append(link)
@@ -95,9 +95,10 @@ class Memory:
         for link in links:
             names.add(name := desired.owner(link))
             self.places.setdefault(name, set()).add((link.netns, link.name))
-            self._names[link.key] = name
-            self._keys.setdefault(name, set()).add(link.key)
-            if link.peer_key and (peer := self._names.get(link.peer_key)):
+            key = link.netns, link.index
+            self._names[key] = name
+            self._keys.setdefault(name, set()).add(key)
+            if link.peer_netns and (peer := self._names.get((link.peer_netns, link.peer_index))):
                 self._tied.setdefault(name, set()).add(peer)
                 self._tied.setdefault(peer, set()).add(name)
         return names

@@ -27,12 +27,17 @@ def owned(desired: DesiredState, links: Iterable[Link]) -> set[LinkKey]:
     """Those of these links that are ours. Where one lacks a mark, its peer should be among them."""
     whole: set[LinkKey] = set()
     others: dict[LinkKey, Link] = {}
-    owns = desired.marks.owns
+    owns, group, prefix = desired.marks.owns, desired.marks.group, desired.marks.prefix
     for link in links:
-        if owns(link):
-            whole.add(link.key)
-        elif link.kind == "veth":
-            others[link.key] = link
+        if link.kind == "veth":
+            key = link.netns, link.index
+            # Nearly all that are looked at; to ask `owns` takes three times as long.
+            if (link.group == group and link.alias.startswith(prefix)) or owns(link):
+                whole.add(key)
+            else:
+                others[key] = link
+    if not others:
+        return whole
     found = whole.copy()
     for key, link in others.items():
         peer = link.peer_key

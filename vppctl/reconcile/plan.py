@@ -207,9 +207,9 @@ class _Planner:
         for link in self.result.takeovers.get(pair, ()):
             if link.key not in self.doomed:
                 self._doom(link, pair)
-        sides = ((ready.first, ready.first_at), (ready.second, ready.second_at))
-        ends = [self._end(interface, place, self.macs.get(interface.name, "")) for interface, place in sides]
-        first, second = (end._replace(fresh=group) for end, group in zip(ends, self.marks.fresh, strict=True))
+        macs, fresh = self.macs, self.marks.fresh
+        first = self._end(ready.first, ready.first_at, macs.get(ready.first.name, ""), fresh[0])
+        second = self._end(ready.second, ready.second_at, macs.get(ready.second.name, ""), fresh[1])
         self.result.creates.append(CreateVeth(pair, first, second))
         for name in (ready.first.name, ready.second.name):
             self._say(name, State.PENDING, Reason.NONE, "being created")
@@ -257,8 +257,8 @@ class _Planner:
         pair = self.desired.pair_of(name)
         return isinstance(self.verdicts.get(pair) or judge(self.desired, pair), Ready)
 
-    def _end(self, interface: Interface, place: Place, mac: str) -> End:
-        """What the link is to be like; `mac` is what it, or the one that it replaces, has."""
+    def _end(self, interface: Interface, place: Place, mac: str, fresh: int = 0) -> End:
+        """What the link is to be like; `mac` is what it, or the one that it replaces, has; `fresh` is for a new one."""
         return End(
             netns=place[0],
             name=place[1],
@@ -269,6 +269,7 @@ class _Planner:
             alias=self.marks.alias(interface.name),
             addresses=interface.ip_addresses,
             checksum=not self.desired.serves(interface),
+            fresh=fresh,
         )
 
     # What changes in place
