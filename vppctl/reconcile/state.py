@@ -68,6 +68,8 @@ class Process(NamedTuple):
     """Its control groups (cgroups(7), /proc/PID/cgroup)."""
     netns: NetnsId | None
     """Its network namespace; None when that may not be looked at."""
+    users: frozenset[int] = frozenset()
+    """Its user IDs: real, effective, saved and of the file system; empty when it has just ended."""
 
 
 class Unavailable(NamedTuple):
