@@ -139,7 +139,7 @@ def _quoted(text: str) -> str:
     from vppctl.cli.render import clean
 
     text = clean(text)
-    for special, meant in (("\\", "\\\\"), ('"', "'"), ("&", "&amp;")):
+    for special, meant in (("\\", "\\\\"), ('"', '\\"'), ("&", "&amp;")):
         text = text.replace(special, meant)
     return f'"{text}"'
 
