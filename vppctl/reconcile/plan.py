@@ -220,7 +220,7 @@ class _Planner:
         where = f"{place[1]!r} in namespace {interface.namespace}"
         link = self.observed.links.get(place)
         if link is None and (link := self.observed.altnames.get(place)) and (link.netns, link.index) not in self.doomed:
-            mend = f"'ip link property del dev {link.name} altname {place[1]}' there, or set another host_if_name"
+            mend = f"'ip link property del dev {link.word} altname {place[1]}' there, or set another host_if_name"
             return Reason.NAME_TAKEN, f"{where} is an alternative name of {link.name!r}; {mend}"
         if link is None or (link.netns, link.index) in self.doomed:
             return None

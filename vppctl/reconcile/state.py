@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -168,6 +169,11 @@ class Link(NamedTuple):
     """IFF_MULTICAST."""
     altnames: tuple[str, ...] = ()
     """Alternative names (IFLA_ALT_IFNAME), which no other interface of the namespace can have as its name."""
+
+    @property
+    def word(self) -> str:
+        """Its name for a command that a message proposes: whoever created the link chose the name."""
+        return shlex.quote(self.name)
 
 
 class Statistics(NamedTuple):
