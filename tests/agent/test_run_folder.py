@@ -52,7 +52,10 @@ def shared() -> Iterator[Path]:
     folder = Path(f"/tmp/vppctl-{OTHER}")
     assert not os.path.lexists(folder)
     yield folder
-    shutil.rmtree(folder) if not folder.is_symlink() else folder.unlink()
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
 
 
 def held(lock: Path) -> subprocess.Popen[str]:

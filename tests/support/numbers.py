@@ -20,6 +20,12 @@ def as_other(*command: str) -> list[str]:
     return ["setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", *command]
 
 
+def users(pid: int) -> set[int]:
+    """The user IDs of a process, as proc(5) has them."""
+    line = Path(f"/proc/{pid}/status").read_text().partition("\nUid:")[2].partition("\n")[0]
+    return set(map(int, line.split()))
+
+
 @contextlib.contextmanager
 def numbered(pid: int = 0, command: Sequence[str] = SLEEP) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a network namespace of its own that has this number (0: any), while it runs `command`."""

@@ -85,7 +85,7 @@ class Bindings:
         pid = process_of(reference)
         key = pid, -reference.start
         process, noted = look_at(pid), -self._starts.get(key, AWAITED)
-        if process is None or noted not in (AWAITED, process.start):
+        if process is None or not process.users or noted not in (AWAITED, process.start):
             # That there is nobody, or another one, is told by who opens it.
             return reference._replace(start=noted or ENDED)
         if others := process.users - {0, os.geteuid()}:
