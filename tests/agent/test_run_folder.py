@@ -36,14 +36,14 @@ class OfAnotherUser(Vppctl):
 
 
 @pytest.fixture
-def user(tmp_path: Path) -> Iterator[OfAnotherUser]:
+def user(tmp_path: Path) -> OfAnotherUser:
     """With a store of his own, and /tmp of the test."""
     store = tmp_path / "store"
     store.mkdir()
     os.chown(store, OTHER, OTHER)
     for parent in (tmp_path, *tmp_path.parents[:2]):
         parent.chmod(parent.stat().st_mode | 0o011)
-    yield OfAnotherUser({"VPPCTL_STORE": f"sqlite:{store}/store.db", "HOME": str(store)}, tmp_path)
+    return OfAnotherUser({"VPPCTL_STORE": f"sqlite:{store}/store.db", "HOME": str(store)}, tmp_path)
 
 
 @pytest.fixture

@@ -56,7 +56,9 @@ def test_systemd_understands_it(tmp_path: Path) -> None:
 
 
 @analyze
-@pytest.mark.parametrize("folder", ["plain", "a b", "100%n", "a  'b", 'a"b', "a$HOME", "a;b", "a\\b", "@x", "é", "a\tb"])
+@pytest.mark.parametrize(
+    "folder", ["plain", "a b", "100%n", "a  'b", 'a"b', "a$HOME", "a;b", "a\\b", "@x", "é", "a\tb"]
+)
 def test_a_program_wherever_it_is_installed(tmp_path: Path, folder: str) -> None:
     """systemd looks whether the program is there, so a path that it reads as another one is not understood."""
     program = tmp_path / folder / "vppctl"

@@ -15,7 +15,6 @@ from vppctl.microservices import Container, Microservices
 from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.reconcile.state import Creatable, NetnsId, Reason, Resolution, Unavailable
 
-
 _ENDED = (Reason.PROCESS_NOT_RUNNING, Reason.FOREIGN_PID)
 """The process is no more, whether its number is used again or not."""
 
