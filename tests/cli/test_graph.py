@@ -45,9 +45,9 @@ def test_mermaid_has_no_directive_and_no_markup() -> None:
     assert "%" not in text
     assert "`" not in text
     assert "°" not in text
-    for number, line in enumerate(line for line in lines if line.startswith("    n")):
-        shown = re.sub("#([0-9]+);", lambda found: chr(int(found[1])), line.partition("[")[2][1:-2])
-        assert shown == NAMES[number].replace("\x1b", "\\x1b").replace("\n", "\\n")
+    labels = [line.partition("[")[2][1:-2] for line in lines if line.startswith("    n")]
+    read = {re.sub("#([0-9]+);", lambda found: chr(int(found[1])), label) for label in labels}
+    assert read == {name.replace("\x1b", "\\x1b").replace("\n", "\\n") for name in NAMES}
 
 
 @pytest.mark.skipif(not shutil.which("dot"), reason="needs graphviz")

@@ -37,7 +37,7 @@ class NamespaceRef(NamedTuple):
     start: int = 0
     """Of the process that is meant, where it is one's: clock ticks since boot; 0: whoever has the number.
 
-    Negative: it was not there yet when revision `-start` of the store was seen. The agent adds this; no document has it.
+    Negative: it was not there yet when revision `-start` of the store was seen. Added by the agent, in no document.
     """
 
     @property
