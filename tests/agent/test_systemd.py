@@ -80,6 +80,8 @@ def test_it_works_in_its_sandbox(machine: Machine) -> None:
     assert machine("stat", "-c", "%a", "/run/netns") == "755\n"
     assert "2001:db8::1/64" in machine("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-br", "addr", "show", "dev", "b")
     assert (show(machine, "ActiveState"), show(machine, "NRestarts")) == ("active", "0")
+    bounds = {name: show(machine, name) for name in ("MemoryMax", "TasksMax", "LimitCORE", "DevicePolicy")}
+    assert bounds == {"MemoryMax": str(2 << 30), "TasksMax": "256", "LimitCORE": "0", "DevicePolicy": "closed"}
     wait_until(lambda: show(machine, "StatusText").startswith("2 interfaces"), "the status to tell the interfaces")
     vppctl(machine, "del", "a", "b")
 

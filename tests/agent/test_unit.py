@@ -15,7 +15,8 @@ from vppctl.agent.unit import unit
 from vppctl.errors import VppctlError
 from vppctl.linux.privileges import NEEDED
 
-UNIT = Path(__file__).parents[2] / "vppctl/agent/vppctl-agent.service"
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "vppctl/agent/vppctl-agent.service"
 OF_A_MOUNT_NAMESPACE = (
     "Private",
     "Protect",
@@ -43,6 +44,12 @@ def test_its_capabilities_are_those_that_the_agent_keeps() -> None:
 
 def test_mounts_made_under_it_reach_the_host() -> None:
     assert [name for name in settings() if name.startswith(OF_A_MOUNT_NAMESPACE)] == []
+
+
+def test_what_it_may_use_up_is_bounded_and_the_page_says_so() -> None:
+    page = (ROOT / "vppctl/SECURITY.md").read_text()
+    for name in ("MemoryMax", "TasksMax", "LimitCORE", "LimitNOFILE", "WatchdogSec"):
+        assert f"| `{name}` | {settings()[name]} |" in page
 
 
 @analyze
