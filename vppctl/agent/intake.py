@@ -40,6 +40,7 @@ class Intake:
     def take(self, kind: Kind, batch: Batch) -> None:
         """What has changed in the store; taken twice it does no harm."""
         prefix, backlog, desired = config_prefix(self._label, kind), self._reconciler.backlog, self._reconciler.desired
+        bindings = self._reconciler.resolver.bindings
         for entry in batch.entries:
             self._on_progress()
             name = entry.key.removeprefix(prefix)
@@ -47,16 +48,18 @@ class Intake:
                 if kind is Kind.VPP:
                     self.vpp_desired.pop(name, None)
                 else:
+                    bindings.forget(name)
                     backlog.add(desired.delete(name))
                 continue
             match read(kind, name, entry.value, entry.mod_revision, self._allowed_dirs):
                 case VppConfigured() as found:
                     self.vpp_desired[name] = found
                 case found:
-                    backlog.add(desired.put(found))
+                    backlog.add(desired.put(bindings.bound(found)))
         self.revision = max(self.revision, batch.revision)
         if batch.full:
             self.listed.add(kind)
+        bindings.save(whole=Kind.LINUX in self.listed)
         if kind is Kind.VPP:
             backlog.add(desired.serve(host_names(self.vpp_desired)))
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
+import click
+
 from vppctl.errors import InvalidInputError
 from vppctl.model.document import Decoded, InvalidDocument, decode, documents, encode, guess_kind
 from vppctl.model.interface import Interface, VppInterface
@@ -73,6 +75,8 @@ def load(
             kind = key.kind if key else guess_kind(document)
             decoded = check(document, kind, key.name if key else None, allowed_dirs)
             errors += [_line(shown, prefix, problem) for problem in decoded.problems]
+            for warning in decoded.warnings:
+                click.echo(f"warning: {shown}: {prefix}{warning}", err=True)
             if decoded.interface:
                 target = key or ConfigKey(label, kind, decoded.interface.name)
                 item = Item(shown, target, decoded.interface, encode(decoded.interface))

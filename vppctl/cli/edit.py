@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def _checked(text: str, key: ConfigKey, allowed_dirs: Sequence[str]) -> Item:
     try:
         item = load([file], key.label, key, allowed_dirs)[0]
     except InvalidInputError as error:
-        last = f"nothing was stored; mend {file} and 'vppctl put {key} {file}'"
+        last = f"nothing was stored; mend {file} and 'vppctl put {shlex.quote(str(key))} {shlex.quote(file)}'"
         raise InvalidInputError([*error.lines, last]) from None
     os.unlink(file)
     return item
