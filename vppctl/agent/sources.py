@@ -22,6 +22,7 @@ from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.model.keys import Kind
 from vppctl.reconcile.mirror import Batch, Mirror
+from vppctl.store.base import AGENT
 from vppctl.store.follow import follow
 from vppctl.store.shared import SharedStore
 
@@ -122,7 +123,7 @@ class Sources:
                 session = shared.take()
                 try:
                     mirror.start_again()
-                    follow(session.store, prefix, mirror, session.over, deliver, state)
+                    follow(session.store, prefix, mirror, session.over, deliver, state, AGENT)
                 except Exception:
                     # A connection that an error of ours has interrupted is not to be trusted.
                     shared.renew()

@@ -55,6 +55,7 @@ def check_command(
     from vppctl.cli.observe import refuse_keys
     from vppctl.cli.render import print_records, progress
     from vppctl.model.keys import Kind, config_prefix
+    from vppctl.store.base import DOCUMENTS
 
     set_up_logging("text", "warning")
     refuse_keys(names)
@@ -62,7 +63,7 @@ def check_command(
     store = settings.open_store()
     try:
         prefixes = [config_prefix(settings.label, kind) for kind in Kind]
-        entries = [entry for prefix in prefixes for entry in store.list(prefix).entries]
+        entries = [entry for prefix in prefixes for entry in store.list(prefix, bounds=DOCUMENTS).entries]
     finally:
         store.close()
     configured: dict[str, list[str]] = {}

@@ -152,12 +152,12 @@ def plan_apply(
     from vppctl.model.document import decode_bytes
     from vppctl.model.keys import Kind, config_key, config_prefix
     from vppctl.reconcile.changes import Action, changes
-    from vppctl.store.base import Delete, Guard, Put
+    from vppctl.store.base import DOCUMENTS, Delete, Guard, Put
 
     entries: dict[Name, Entry] = {}
     for kind in Kind:
         prefix = config_prefix(label, kind)
-        entries.update({(kind, e.key.removeprefix(prefix)): e for e in store.list(prefix).entries})
+        entries.update({(kind, e.key.removeprefix(prefix)): e for e in store.list(prefix, bounds=DOCUMENTS).entries})
     before: dict[Name, Document] = {
         key: decode_bytes(
             entry.value or b"", kind=key[0], name=key[1], tolerant=True, allowed_dirs=allowed_dirs

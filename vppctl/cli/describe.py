@@ -28,16 +28,15 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     """
     from vppctl.cli.entries import find_one, stored
     from vppctl.cli.graph import Ties, chain
-    from vppctl.cli.observe import by_key, reader
+    from vppctl.cli.observe import by_key, report_of_each
     from vppctl.cli.render import print_status
-    from vppctl.model.keys import ROOT
     from vppctl.model.text import without_secrets
 
     settings = Settings(options)
     store = settings.open_store()
     try:
         entry, key = find_one(store, settings.label, name)
-        reports = reader(store, key.label)(store.list(f"{ROOT}{key.label}/").entries)
+        reports = report_of_each(store, key.label)
     finally:
         store.close()
     known = by_key(reports)
