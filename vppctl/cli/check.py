@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.cli.completion import complete_names
+from vppctl.cli.escaping import word
 from vppctl.cli.options import allow_dir_option, docker_host_option, output_option, vpp_socket_option
 from vppctl.cli.settings import Settings
 
@@ -75,7 +76,7 @@ def check_command(
         drift = check(CheckSettings(settings.label, allowed_dirs, docker_host, vpp_socket), entries)
     chosen = [difference._asdict() for difference in drift if not names or difference.name in names]
     if chosen or output in ("json", "yaml"):
-        beside: Columns = {"KEY": lambda r: ", ".join(configured.get(r["name"], ()))}
+        beside: Columns = {"KEY": lambda r: ", ".join(map(word, configured.get(r["name"], ())))}
         print_records(chosen, output, settings.color, (_COLUMNS, beside))
     else:
         click.echo(f"{len(names or configured)} interfaces, no difference", err=True)

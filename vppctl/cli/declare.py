@@ -214,10 +214,12 @@ _EFFECTS = {"none": "nothing to do", "in-place": "in place", "re-create": "re-cr
 
 
 def _lines(plan: _Plan) -> list[str]:
+    from vppctl.cli.escaping import word
+
     lines = []
     for change in plan.changes:
-        name = f"vpp:{change.name}" if change.kind == "vpp" else change.name
-        touches = f"touches {', '.join(change.touches)}" if change.touches else ""
+        name = word(f"vpp:{change.name}" if change.kind == "vpp" else change.name)
+        touches = f"touches {', '.join(map(word, change.touches))}" if change.touches else ""
         rest = ", ".join(part for part in (_EFFECTS[change.effect], touches) if part)
         lines.append(f"{_SIGNS[change.action]} {name}{': ' if rest else ''}{rest}")
         if change.action == "update":

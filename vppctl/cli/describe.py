@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.cli.completion import complete_names, complete_names_and_keys
+from vppctl.cli.escaping import word
 from vppctl.cli.options import output_option
 from vppctl.cli.settings import Settings
 
@@ -108,7 +109,7 @@ def history_command(options: dict[str, Any], names: tuple[str, ...], *, output: 
         return
     for report in reports:
         for line in history_lines(report.get("history") or ()):
-            print_text(f"{report['name']}  {line}", settings.color, hang="    ")
+            print_text(f"{word(report['name'])}  {line}", settings.color, hang="    ")
 
 
 def history_lines(history: Iterable[dict[str, Any]]) -> Iterator[str]:
