@@ -17,6 +17,8 @@ _PART = 64 << 10
 """Bytes that are read at first."""
 _MEMORY = 1
 """Major number of /dev/null, /dev/zero and the like, which answer at once (Linux, devices.txt)."""
+_PIPE = re.compile(r"/proc/[0-9]+/fd/pipe:\[[0-9]+\]")
+"""What a link to a pipe of a process stands for: there is no such path (proc(5))."""
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -66,7 +68,6 @@ def _refuse(info: os.stat_result, path: str) -> bool:
     kind = stat.S_IFMT(info.st_mode)
     if kind == stat.S_IFREG or (kind == stat.S_IFCHR and os.major(info.st_rdev) == _MEMORY):
         return False
-    # The link below /proc that leads there has no path behind it (proc(5)).
-    if kind == stat.S_IFIFO and os.path.realpath(path).rpartition("/")[2].startswith("pipe:["):
+    if kind == stat.S_IFIFO and _PIPE.fullmatch(os.path.realpath(path)):
         return True
     raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'no file')}", path)

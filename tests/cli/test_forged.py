@@ -52,9 +52,7 @@ def test_a_dump_is_three_lines_a_key(vppctl: Vppctl, store: Store) -> None:
     store.commit([Put("/k\n\n/forged\n{}", b"1")])
     lines = vppctl("dump", "/").split("\n")
     assert lines.pop() == ""
-    entries = list(itertools.batched(lines, 3)) if hasattr(itertools, "batched") else [
-        tuple(lines[n : n + 3]) for n in range(0, len(lines), 3)
-    ]
+    entries = [lines[number : number + 3] for number in range(0, len(lines), 3)]
     assert {key for key, _, _ in entries} == {*keys, "/k\\n\\n/forged\\n{}"}
     assert {end for _, _, end in entries} == {""}
     # Nothing that splits lines otherwise, such as Python's splitlines, sees more of them.

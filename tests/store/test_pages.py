@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -28,9 +27,8 @@ Connect = Callable[[], Store]
 
 
 def put_many(store: Store, count: int, prefix: str = "/p/") -> None:
-    for some in itertools.batched(range(count), 100) if hasattr(itertools, "batched") else [
-        range(start, min(count, start + 100)) for start in range(0, count, 100)
-    ]:
+    for start in range(0, count, 100):
+        some = range(start, min(count, start + 100))
         store.commit([Put(f"{prefix}{number:05}", b"%d" % number) for number in some])
 
 
@@ -51,6 +49,7 @@ def test_pages_are_one_list(store: Store, count: int) -> None:
     assert store.list("/p/", listed.revision).entries == listed.entries
 
 
+@pytest.mark.etcd
 def test_keys_of_any_bytes(etcd: Etcd) -> None:
     """The next page begins behind the last key, whatever that is."""
     etcd.ctl("del", "", "--prefix")
@@ -61,9 +60,6 @@ def test_keys_of_any_bytes(etcd: Etcd) -> None:
     assert {entry.key for entry in store.list("/p/").entries} == {*keys}
     assert len(store.list("/p/").entries) == len(keys) > FIRST
     store.close()
-
-
-test_keys_of_any_bytes = pytest.mark.etcd(test_keys_of_any_bytes)
 
 
 def test_values_that_are_too_long_are_left_out(store: Store, connect: Connect) -> None:
@@ -102,7 +98,6 @@ def small(tmp_path: Path) -> Iterator[Etcd]:
 @pytest.mark.etcd
 def test_many_long_values(small: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, all of them were one answer, which is larger than a client takes."""
-    monkeypatch.setattr("vppctl.store.etcd_client.MAX_MESSAGE", 4 << 20)
     options = [(n, 4 << 20 if n == "grpc.max_receive_message_length" else v) for n, v in _options()]
     monkeypatch.setattr("vppctl.store.etcd_client._OPTIONS", options)
     store = open_store(StoreSettings((small.endpoint,), timeout=5.0))

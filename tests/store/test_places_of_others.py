@@ -175,6 +175,15 @@ def test_the_command_line_says_so(tmp_path: Path) -> None:
     assert vppctl.run("--store", "embedded", "list").returncode == 0
 
 
+def test_a_socket_of_etcd_where_others_may_answer(tmp_path: Path) -> None:
+    """As an etcd without TLS on another host."""
+    said = "may create files, and answer in place of etcd; choose another folder"
+    command = ["--store", f"unix:{tmp_path}/etcd.sock", "--command-timeout", "1s", "list"]
+    assert said not in Vppctl({}, tmp_path).run(*command).stderr
+    sticky(tmp_path)
+    assert said in Vppctl({}, tmp_path).run(*command).stderr
+
+
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A folder that every user can reach."""

@@ -19,7 +19,7 @@ log = logging.getLogger("vppctl.agent")
 
 WARNINGS = 5
 """Of one document that are logged."""
-PROBLEMS = 4 << 20
+PROBLEMS = 1 << 20
 """Characters of all problems that are kept, beside the first one of each document; they are reported several times."""
 
 
