@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_dump_is_three_lines_a_key(vppctl: Vppctl, store: Store) -> None:
     assert {key for key, _, _ in entries} == {*keys, "/k\\n\\n/forged\\n{}"}
     assert {end for _, _, end in entries} == {""}
     # Nothing that splits lines otherwise, such as Python's splitlines, sees more of them.
-    assert len("\n".join(lines).splitlines()) == len(lines)
+    assert len("\n".join([*lines, ""]).splitlines()) == len(lines)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_dump_is_three_lines_a_key(vppctl: Vppctl, store: Store) -> None:
     [
         '{\n  "name": "a",\n\t"b": [1,\r\n 2]\n}\n',
         '{"a": " \\n  x",\n "b": "\\t"}',
-        '[\n\n\n]',
+        "[\n\n\n]",
         '"  spaces  "\n',
     ],
 )
@@ -114,7 +115,7 @@ def test_a_name_is_one_word_of_plain_columns(vppctl: Vppctl, store: Store, comma
 def test_every_column_of_a_report_is_one_word(vppctl: Vppctl, store: Store) -> None:
     odd = "x  APPLIED y"
     texts = ["reason", "namespace", "peer", "host_if_name", "phys_address", "last_change", "admin_status"]
-    report = {"state": "FAILED", **dict.fromkeys(texts, odd), "ip_addresses": [odd, "10.0.0.1/24"], "message": odd}
+    report: dict[str, Any] = {"state": "FAILED", **dict.fromkeys(texts, odd), "ip_addresses": [odd, "10.0.0.1/24"], "message": odd}
     store.commit([Put(f"{CONFIG}a", b"{}")])
     entry = store.get(f"{CONFIG}a")
     assert entry
@@ -141,14 +142,13 @@ def test_what_changes_has_the_same_columns(vppctl: Vppctl, capsys: pytest.Captur
 
 
 def test_the_columns_of_documents_and_keys(vppctl: Vppctl, store: Store) -> None:
-    document = veth("a b", "c d", "n s", description="two words", ip_addresses=["10.0.0.1/24", "10.0.0.2/24"])
+    document = veth("a b", "c d", "n s", host_if_name="a", description="two words")
+    document["ip_addresses"] = ["10.0.0.1/24", "10.0.0.2/24"]
     store.commit([Put(f"{CONFIG}a b", json.dumps(document).encode())])
     assert vppctl("get", "a b", "-o", "table").splitlines()[1].split() == (
         ["a\\x20b", "linux", "n\\x20s", "c\\x20d", "10.0.0.1/24,", "10.0.0.2/24"]
     )
-    assert vppctl("get", "a b", "-o", "wide").splitlines()[1].split()[-3:] == (
-        ["two", "words", f"{CONFIG}a\\x20b"]
-    )
+    assert vppctl("get", "a b", "-o", "wide").splitlines()[1].split()[-3:] == (["two", "words", f"{CONFIG}a\\x20b"])
     assert vppctl("list", "-o", "table").splitlines()[1] == f"{CONFIG}a\\x20b"
     assert vppctl("get", "a b", "-o", "name") == "a b\n"
     assert json.loads(vppctl("get", "a b"))["name"] == "a b"
@@ -156,7 +156,8 @@ def test_the_columns_of_documents_and_keys(vppctl: Vppctl, store: Store) -> None
 
 def test_names_in_a_diff(vppctl: Vppctl) -> None:
     file = vppctl.folder / "file.json"
-    file.write_text(json.dumps(veth("a: in place", "b, c")))
+    file.write_text(json.dumps(veth("a: in place", "b, c", host_if_name="a")))
+    vppctl.put(veth("b, c", "a: in place", host_if_name="b"))
     shown = vppctl.run("diff", "-f", str(file)).stdout
     assert shown.splitlines()[0] == "+ a:\\x20in\\x20place: touches b,\\x20c"
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,16 +97,16 @@ def test_what_is_applied(vppctl: Vppctl, command: list[str], kind: str) -> None:
     folder.mkdir()
     make(folder / "b.json")
     (folder / "a.json").write_text(json.dumps(veth("a", "b")))
-    assert "+ a: touches b" in vppctl.run(*command, str(folder)).stdout
+    assert "+ a\n1 to create" in vppctl.run(*command, str(folder)).stdout
 
 
 @pytest.mark.parametrize("option", ["cacert", "cert", "key"])
 def test_certificates(tmp_path: Path, no_file: tuple[Path, str], option: str) -> None:
     good = tmp_path / "good.pem"
     good.write_text("")
-    files = {"cacert": str(good), "cert": str(good), "key": str(good), option: str(no_file[0])}
+    secure = StoreSettings(("127.0.0.1:1",), secure=True, cacert=str(good), cert=str(good), key=str(good))
     with pytest.raises(StoreError, match=f"named: cannot be read: {no_file[1]}; see --cacert"):
-        open_store(StoreSettings(("127.0.0.1:1",), secure=True, **files))
+        open_store(replace(secure, **{option: str(no_file[0])}))
 
 
 def test_dockers_files(tmp_path: Path, no_file: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,10 +205,12 @@ MERGES = "a: &a {x: 1}\n" + "".join(
         pytest.param(f"{LAUGHS}endpoints: *i\n", "line 2 column 8: alias \\*a stands for a list", id="lists"),
         pytest.param(MERGES, "line 2 column 13: alias \\*a stands for a list or a mapping; write it out", id="merges"),
         pytest.param("endpoints: &e [*e]\n", "line 1 column 16: alias \\*e stands for a list", id="itself"),
-        pytest.param(f"x: &x {'x' * 30_000}\nendpoints: [{'*x, ' * 8000}]", "has 8000 members; write at most", id="texts"),
-        pytest.param(f"x: &x {'x' * 30_000}\nca-file: [{'*x, ' * 8000}]", "ca-file: \\[.* is no path", id="a path"),
-        pytest.param(f"x: &x {'x' * 30_000}\ndial-timeout: [{'*x, ' * 8000}]", "\\[.* is no time", id="a time"),
-        pytest.param("[" * 50_000, "is no YAML", id="depth"),
+        pytest.param(
+            f"x: &x {'x' * 30_000}\nendpoints: [{'*x, ' * 1500}]", "has 1500 members; write at most", id="texts"
+        ),
+        pytest.param(f"x: &x {'x' * 30_000}\nca-file: [{'*x, ' * 1500}]", "ca-file: \\[.* is no path", id="a path"),
+        pytest.param(f"x: &x {'x' * 30_000}\ndial-timeout: [{'*x, ' * 1500}]", "\\[.* is no time", id="a time"),
+        pytest.param("[" * 2000, "is no YAML", id="depth"),
         pytest.param("endpoints: [a:1, 3, null]", "endpoints: is no list of texts; write one such as", id="types"),
         pytest.param("endpoints: {a: 1}", "endpoints: is no list of texts", id="mapping"),
         pytest.param("a: 2001-99-99", "is no YAML: month must be in 1..12", id="date"),
@@ -230,7 +233,7 @@ def test_a_configuration_that_grows_or_breaks(tmp_path: Path, content: str, said
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 100 << 20
+    assert peak < 20 << 20
     assert all(len(line) < 1000 and "\n" not in line for line in caught.value.lines)
 
 

@@ -236,4 +236,4 @@ def test_the_command_line_beside_junk(vppctl: Vppctl) -> None:
     file.write_text(json.dumps({"interface": [veth("a", "b"), veth("b", "a")]}))
     shown = vppctl.run("diff", "--prune", "-f", str(file)).stdout
     assert shown.endswith(f"0 to create, 0 to update, {count - 2} to delete, 2 unchanged\n")
-    assert ALL == Bounds()
+    assert Bounds() == ALL

@@ -204,8 +204,8 @@ print(store.commit([Put("/a", b"1")]).revision)
 """
 
 
-def as_nobody(path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROGRAM, str(path)]
+def as_nobody(path: Path, program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -237,14 +237,32 @@ def test_a_running_agent_whose_folder_becomes_everybodys(tmp_path: Path) -> None
     store.close()
 
 
-def test_root_of_a_user_namespace(tmp_path: Path) -> None:
-    """To it `/` belongs to nobody, who is the host's root."""
-    opened(tmp_path / "store.db")
-    command = Vppctl({"VPPCTL_STORE": f"sqlite:{tmp_path}/store.db"}, tmp_path).command("vppctl", ["list"])
-    environment = {**os.environ, "VPPCTL_STORE": f"sqlite:{tmp_path}/store.db"}
-    inside = ["unshare", "--user", "--map-users", f"0,{os.geteuid()},1", "--map-groups", "0,0,1", *command]
-    result = subprocess.run(inside, env=environment, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr) == (0, "")
+INSIDE = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+# PR_SET_DUMPABLE, or the files below belong to root; CLONE_NEWUSER.
+assert libc.prctl(4, 1, 0, 0, 0) == 0 and libc.unshare(0x10000000) == 0, os.strerror(ctypes.get_errno())
+for name, text in ("uid_map", "0 65534 1"), ("setgroups", "deny"), ("gid_map", "0 65534 1"):
+    with open(f"/proc/self/{name}", "w") as file:
+        file.write(text)
+assert (os.geteuid(), os.stat("/").st_uid) == (0, 65534)
+"""
+
+
+@pytest.mark.kernel
+def test_root_of_a_user_namespace(shared: Path) -> None:
+    """To it `/` belongs to nobody, who is the host's root; and so may be any other user's folder."""
+    home = shared / "home"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+    program = PROGRAM.replace("store = open", f"{INSIDE}\nstore = open")
+    result = as_nobody(home / "state" / "store.db", program)
+    assert (result.stdout, result.stderr) == ("2\n", "")
+    other = shared / "other"
+    other.mkdir(mode=0o755)
+    os.chown(other, 1000, 1000)
+    opened_by_another = as_nobody(other / "store.db", program)
+    assert f"{other} belongs to another user ({NOBODY})" in opened_by_another.stderr
 
 
 def test_the_places_that_are_meant_are_good() -> None:

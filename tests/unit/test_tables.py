@@ -203,7 +203,18 @@ def test_what_is_no_time(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["unix:2379", "unix:etcd.sock", "a:1,unix:2379", "UNIX:2379", "a?b:1", "a#b:1", "a%2f:1", "-a:1", "a b:1", "a\\b:1"],
+    [
+        "unix:2379",
+        "unix:etcd.sock",
+        "a:1,unix:2379",
+        "UNIX:2379",
+        "a?b:1",
+        "a#b:1",
+        "a%2f:1",
+        "-a:1",
+        "a b:1",
+        "a\\b:1",
+    ],
 )
 def test_endpoints_that_mean_something_else_to_grpc(text: str) -> None:
     with pytest.raises(UsageError, match="is no endpoint"):

@@ -58,7 +58,7 @@ class Answers:
     def lease(self, answer: Any, asked: int = 0) -> tuple[int, int]:
         """Id and time to live of a lease; `asked`: of the lease with this id. Raises StoreError."""
         # 0 means no lease, and keys under it would stay for ever.
-        if not answer.ID or (asked and answer.ID != asked):
+        if not answer.ID or (asked and asked != answer.ID):
             raise self.odd(f"a lease with the id {answer.ID}")
         if asked and answer.TTL <= 0:
             return asked, 0

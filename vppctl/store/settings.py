@@ -70,7 +70,9 @@ def parse_endpoints(text: str) -> tuple[str, ...]:
             found[f"unix:/{path[2].lstrip('/')}"] = None
             continue
         if bare == part and (scheme := _BARE_SOCKET.match(part)):
-            text = f"a socket's path starts with a slash; write {scheme[0]}/PATH, or http://{part} for a host of this name"
+            text = (
+                f"a socket's path starts with a slash; write {scheme[0]}/PATH, or http://{part} for a host of this name"
+            )
             raise UsageError(f"{part!r} is no endpoint; {text}")
         bare = bare.rstrip("/")
         match = _ENDPOINT.fullmatch(bare)

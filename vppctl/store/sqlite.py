@@ -92,9 +92,7 @@ class SqliteStore:
                 ") WHERE value IS NOT NULL ORDER BY key",
                 (-1 if keys_only else bounds.value or MAX_VALUE, *between(prefix), at),
             )
-            entries = [
-                gauge.measure(Entry(*row[:3]), 0 if keys_only else row[4]) for row in rows if row[3] not in over
-            ]
+            entries = [gauge.measure(Entry(*row[:3]), 0 if keys_only else row[4]) for row in rows if row[3] not in over]
         return Listed(at, tuple(entries))
 
     def pages(self, prefix: str, keys_only: bool = False) -> Iterator[Listed]:
