@@ -67,6 +67,7 @@ def connect(endpoint: Endpoint, timeout: int) -> Any:
     """A connection (docker.APIClient). Raises docker.errors.DockerException, requests' errors, OSError, ValueError."""
     # Slow to load.
     import docker
+    from docker.utils.config import find_config_file
 
     url = urlsplit(endpoint.host)
     if url.scheme == "ssh" and not find_spec("paramiko"):
@@ -75,7 +76,7 @@ def connect(endpoint: Endpoint, timeout: int) -> Any:
     encrypted = endpoint.tls is not None and url.scheme not in ("unix", "ssh", "http")
     if endpoint.tls and encrypted:
         options["tls"] = _tls_config(endpoint.tls, endpoint.origin)
-    _refuse_no_file(docker.utils.config.find_config_file())
+    _refuse_no_file(find_config_file())
     client = _client(docker, direct=url.scheme == "unix" or _is_loopback(url.hostname or ""))
     try:
         return client(base_url=endpoint.host, timeout=timeout, **options)

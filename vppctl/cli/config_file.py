@@ -13,6 +13,7 @@ TIMES = ("operation-timeout", "dial-timeout")
 MAX_CONFIG = 64 * 1024
 """Bytes of a configuration file."""
 _TEXTS = ("cert-file", "key-file", "ca-file")
+_MAX_DEPTH = 10
 _MAX_ENDPOINTS = 100
 
 
@@ -54,9 +55,15 @@ def _parse(text: str) -> Any:
     import yaml  # type: ignore[import-untyped,unused-ignore]
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
+        depth = 0
+
         def compose_node(self, parent: Any, index: Any) -> Any:
-            alias = self.peek_event() if self.check_event(yaml.AliasEvent) else None
+            alias = self.peek_event() if self.check_event(yaml.AliasEvent) else None  # type: ignore[no-untyped-call]
+            self.depth += 1
+            if self.depth > _MAX_DEPTH:
+                raise ValueError(f"is nested deeper than {_MAX_DEPTH} levels")
             node = super().compose_node(parent, index)
+            self.depth -= 1
             if alias is not None and not isinstance(node, yaml.ScalarNode):
                 where, what = alias.start_mark, f"alias *{alias.anchor} stands for a list or a mapping"
                 raise ValueError(f"line {where.line + 1} column {where.column + 1}: {what}; write it out")
@@ -64,8 +71,6 @@ def _parse(text: str) -> Any:
 
     try:
         return yaml.load(text, Loader)  # noqa: S506 - a safe one
-    except RecursionError:
-        raise ValueError("is nested too deep") from None
     except (yaml.YAMLError, LookupError, TypeError, AttributeError, OverflowError) as error:
         # The last four are what its constructors make of a wrong value with a tag, such as `!!int a`.
         text = str(error) if isinstance(error, yaml.YAMLError) else "a value does not fit its tag"

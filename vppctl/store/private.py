@@ -113,10 +113,10 @@ def _is_trusted(user: int) -> bool:
 
 def _nobody() -> int:
     """The number of users without one in this user namespace, such as the host's root; -1 where all have one."""
-    with open("/proc/self/uid_map", encoding="ascii") as lines:
+    with open("/proc/self/uid_map", "rb") as lines:
         if any(int(line.split()[2]) >= _ALL for line in lines):
             return -1
-    with open("/proc/sys/kernel/overflowuid", encoding="ascii") as file:
+    with open("/proc/sys/kernel/overflowuid", "rb") as file:
         return int(file.read())
 
 
