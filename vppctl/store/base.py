@@ -86,7 +86,7 @@ DOCUMENTS = Bounds(MAX_DOCUMENT)
 """For a command that reads configuration."""
 AGENT = Bounds(MAX_DOCUMENT, 256 << 20, 100_000)
 """For the agent, whose memory must not grow with what others write."""
-REPORTS = Bounds(2 << 20, 512 << 20)
+REPORTS = Bounds(1 << 20, 256 << 20)
 """For a command that reads what agents report; no agent writes longer ones."""
 
 
