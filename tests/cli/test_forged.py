@@ -115,7 +115,12 @@ def test_a_name_is_one_word_of_plain_columns(vppctl: Vppctl, store: Store, comma
 def test_every_column_of_a_report_is_one_word(vppctl: Vppctl, store: Store) -> None:
     odd = "x  APPLIED y"
     texts = ["reason", "namespace", "peer", "host_if_name", "phys_address", "last_change", "admin_status"]
-    report: dict[str, Any] = {"state": "FAILED", **dict.fromkeys(texts, odd), "ip_addresses": [odd, "10.0.0.1/24"], "message": odd}
+    report: dict[str, Any] = {
+        "state": "FAILED",
+        **dict.fromkeys(texts, odd),
+        "ip_addresses": [odd, "10.0.0.1/24"],
+        "message": odd,
+    }
     store.commit([Put(f"{CONFIG}a", b"{}")])
     entry = store.get(f"{CONFIG}a")
     assert entry

@@ -184,6 +184,28 @@ def test_a_socket_of_etcd_where_others_may_answer(tmp_path: Path) -> None:
     assert said in Vppctl({}, tmp_path).run(*command).stderr
 
 
+@pytest.mark.kernel
+def test_the_embedded_stores_folder_is_closed_to_others(tmp_path: Path) -> None:
+    """A tmpfs that was mounted there is everybody's. What others have left there is refused all the same."""
+    vppctl = Vppctl({"VPPCTL_STORE": "embedded"}, tmp_path)
+    folder = Path("/var/lib/vppctl")
+    try:
+        sticky(folder)
+        vppctl.put(veth("a", "b"))
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        sticky(folder)
+        of_another(folder / "store.db-journal")
+        result = vppctl.run("list")
+        assert (result.returncode, result.stdout) == (5, "")
+        assert "store.db-journal belongs to another user" in result.stderr
+        anothers(folder)
+        assert "/var/lib/vppctl belongs to another user" in vppctl.run("list").stderr
+    finally:
+        os.chown(folder, 0, 0)
+        for file in folder.iterdir():
+            file.unlink()
+
+
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A folder that every user can reach."""

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from vppctl.errors import StoreError
 from vppctl.store.private import exposed, foreign
+from vppctl.store.settings import embedded_path
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -227,6 +228,8 @@ class SqliteFile:
 
     def _refuse_others(self) -> None:
         """What stands beside the file decides what is in it. Raises StoreError where another user may put it there."""
+        if self.path == embedded_path():
+            _close_to_others(os.path.dirname(self.path))
         if why := exposed(self.path):
             raise StoreError(f"{self.description}: {why}; {_OWN_FOLDER}")
         real = os.path.realpath(self.path)
@@ -255,6 +258,14 @@ class SqliteFile:
         # (POSIX), and another process would take away the log under our feet.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _close_to_others(folder: str) -> None:
+    """The embedded store's folder is its user's alone, whoever has created it: an empty tmpfs is everybody's."""
+    with suppress(OSError):
+        info = os.lstat(folder)
+        if stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and info.st_mode & 0o022:
+            os.chmod(folder, 0o700)
 
 
 def _mode(path: str) -> int:
