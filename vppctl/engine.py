@@ -170,7 +170,7 @@ def _read(path: str) -> dict[str, Any]:
     return found
 
 
-def _refuse_no_file(path: str | None) -> None:
+def _refuse_no_file(path: Any) -> None:
     """The client opens its configuration by name, and would wait for a FIFO. Raises ValueError."""
     try:
         read_start(path or os.devnull, 0)

@@ -106,7 +106,7 @@ def test_certificates(tmp_path: Path, no_file: tuple[Path, str], option: str) ->
     good.write_text("")
     secure = StoreSettings(("127.0.0.1:1",), secure=True, cacert=str(good), cert=str(good), key=str(good))
     with pytest.raises(StoreError, match=f"named: cannot be read: {no_file[1]}; see --cacert"):
-        open_store(replace(secure, **{option: str(no_file[0])}))
+        open_store(replace(secure, **{option: str(no_file[0])}))  # type: ignore[arg-type]
 
 
 def test_dockers_files(tmp_path: Path, no_file: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Answers that no etcd gives: each is an error of the store on one line, ends no thread, and is not asked for in a hurry.
+"""Answers that no etcd gives: each is an error of the store on one line, ends no thread, and costs no hurry.
 
 With a FAKE server (tests/support/fake_etcd.py): a real one cannot be made to answer like this.
 """
@@ -20,7 +20,7 @@ from tests.support.netns import wait_until
 from vppctl.errors import ConflictError, StoreError, UnknownOutcomeError
 from vppctl.model.keys import config_prefix
 from vppctl.reconcile.mirror import BACKOFF_LAST, Batch, Mirror
-from vppctl.store.base import Changed, Guard, Put, Store
+from vppctl.store.base import Changed, Guard, Put, Store, Watch
 from vppctl.store.etcd_stubs import etcdrpc
 from vppctl.store.follow import follow
 from vppctl.store.settings import open_store, parse_endpoints
@@ -78,7 +78,7 @@ def test_a_key_with_a_revision_that_is_none(etcd: FakeEtcd, store: Store, revisi
 def test_keys_that_were_not_asked_for(etcd: FakeEtcd, store: Store, kvs: list[Message]) -> None:
     """Once, each of them was a document of the agent under some name."""
     etcd.range = lambda _: etcdrpc.RangeResponse(header=etcd.header, kvs=kvs)
-    with pytest.raises(StoreError, match="odd answer: (more )?keys (that|than) were"):
+    with pytest.raises(StoreError, match=r"odd answer: (more )?keys (that|than) were"):
         store.list("/a/")
     with pytest.raises(StoreError, match="odd answer: keys that were not asked for"):
         store.get("/a/3")
@@ -114,7 +114,7 @@ def test_deletions_below_zero(etcd: FakeEtcd, store: Store) -> None:
 def test_a_lease_that_is_none(etcd: FakeEtcd, store: Store, lease: dict[str, int]) -> None:
     """Keys under a lease 0 would stay for ever."""
     etcd.lease = lease
-    with pytest.raises(StoreError, match="odd answer: (a lease with the id 0|the time to live is)"):
+    with pytest.raises(StoreError, match=r"odd answer: (a lease with the id 0|the time to live is)"):
         store.lease(15)
 
 
@@ -163,6 +163,12 @@ def then(*messages: dict[str, Any]) -> Callable[[FakeEtcd, Message], Iterator[Me
     return watching
 
 
+def drain(watch: Watch) -> None:
+    """Take what a watch brings, which is no change."""
+    for _ in range(5):
+        assert not isinstance(watch.next(5.0), Changed)
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -180,9 +186,8 @@ def test_messages_of_a_watch(etcd: FakeEtcd, store: Store, message: dict[str, An
     """Once, an event of an unknown type was a deletion, and the pair went."""
     etcd.watching = then(message)
     watch = store.watch("/a/", 11)
-    with pytest.raises(StoreError, match="odd answer|refused to watch") as caught:
-        for _ in range(5):
-            assert not isinstance(watch.next(5.0), Changed)
+    with pytest.raises(StoreError, match=r"odd answer|refused to watch") as caught:
+        drain(watch)
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
     watch.close()
@@ -191,7 +196,7 @@ def test_messages_of_a_watch(etcd: FakeEtcd, store: Store, message: dict[str, An
 def test_a_message_that_is_larger_than_one_may_be(
     etcd: FakeEtcd, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of a watch that is behind, which brings a thousand revisions at once: a list has what it would have brought."""
+    """As of a watch that is behind, which brings a thousand revisions at once: a list has them, too."""
     from vppctl.store import etcd_client
 
     options = [(n, 1 << 20 if n == "grpc.max_receive_message_length" else v) for n, v in etcd_client._OPTIONS]

@@ -137,7 +137,7 @@ def test_a_value_that_no_answer_has_room_for(small: Etcd, monkeypatch: pytest.Mo
     assert listed[1].value.why == "is longer than an answer of etcd may be; write at most 65536 bytes"
     assert listed[1].mod_revision > listed[0].mod_revision
     assert len(store.list("/p/", keys_only=True).entries) == 3
-    with pytest.raises(StoreError, match="^/p/b: its value is longer than an answer may be; 'etcdctl get' has it"):
+    with pytest.raises(StoreError, match=r"^/p/b: its value is longer than an answer may be; 'etcdctl get' has it"):
         store.list("/p/")
     store.close()
 

@@ -147,7 +147,7 @@ def print_change(report: dict[str, Any], output: str, color: str) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], color: str) -> None:
-    """Rows under a header: a table on a terminal, plain columns otherwise; control characters and blanks in names escaped."""
+    """Rows under a header: a table on a terminal, plain columns otherwise."""
     rows = [[_cell(title, text) for title, text in zip(header, row, strict=True)] for row in rows]
     if is_terminal(color):
         from vppctl.cli.table import table
