@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 import click
 
 from vppctl.errors import InvalidInputError
+from vppctl.files import read_start
 from vppctl.model.document import Decoded, InvalidDocument, decode, documents, encode, guess_kind
 from vppctl.model.interface import Interface, VppInterface
 from vppctl.model.keys import ConfigKey, Kind
@@ -29,11 +30,7 @@ class Item(NamedTuple):
 def read(source: str) -> bytes:
     """The content of a file, or of standard input for `-`. Raises InvalidInputError."""
     try:
-        if source == "-":
-            data = _bounded(sys.stdin.buffer)
-        else:
-            with open(source, "rb") as file:
-                data = _bounded(file)
+        data = _bounded(sys.stdin.buffer) if source == "-" else read_start(source, MAX_FILE + 1)
     except OSError as error:
         raise InvalidInputError([f"{_shown(source)}: cannot be read: {error.strerror}"]) from None
     if len(data) > MAX_FILE:

@@ -12,7 +12,7 @@ import click
 from vppctl.cli.completion import complete_names_and_keys
 from vppctl.cli.options import allow_dir_option
 from vppctl.cli.settings import Settings
-from vppctl.errors import ConflictError, InvalidInputError, StoreError
+from vppctl.errors import ConflictError, InvalidInputError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from vppctl.cli.documents import Item
@@ -39,6 +39,7 @@ def edit_command(options: dict[str, Any], name: str, *, allowed_dirs: tuple[str,
     from vppctl.store.base import Guard, Put
 
     settings = Settings(options)
+    _refuse_others()
     store = settings.open_store()
     try:
         entry, key = find_one(store, settings.label, name)
@@ -56,6 +57,17 @@ def edit_command(options: dict[str, Any], name: str, *, allowed_dirs: tuple[str,
         click.echo(f"put {entry.key} (revision {revision})", err=True)
     finally:
         store.close()
+
+
+def _refuse_others() -> None:
+    """The text is a file for as long as it is edited. Raises UsageError where another user may replace that."""
+    import tempfile
+
+    from vppctl.store.private import exposed
+
+    # As of a file in a folder that we create: in a sticky one ours stays.
+    if why := exposed(os.path.join(os.path.abspath(tempfile.gettempdir()), f"vppctl-{os.getpid()}.new", "file")):
+        raise UsageError(f"{why}, and the text with it; set TMPDIR to a folder of your own")
 
 
 def _checked(text: str, key: ConfigKey, allowed_dirs: Sequence[str]) -> Item:
