@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vppctl.cli.documents import Item
     from vppctl.cli.render import Columns
     from vppctl.cli.settings import Settings
-    from vppctl.store.base import DOCUMENTS, Entry
+    from vppctl.store.base import Entry
 
 _COLUMNS: Columns = {
     "ACTION": lambda r: r["action"],
