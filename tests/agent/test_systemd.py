@@ -18,6 +18,8 @@ from vppctl.agent.unit import unit
 
 pytestmark = [
     pytest.mark.kernel,
+    # One worker has them all: one machine is started.
+    pytest.mark.xdist_group("systemd"),
     pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd (Debian: systemd)"),
 ]
 

@@ -32,8 +32,8 @@ def file_of(label: str, what: str, suffix: str = "") -> str:
 
 
 def digest(label: str) -> str:
-    """What stands for a label that is too long."""
-    return hashlib.blake2s(label.encode()).hexdigest()
+    """What stands for a label that is too long; no label has a colon, so that no other one is called like this."""
+    return f":{hashlib.blake2s(label.encode()).hexdigest()}"
 
 
 def open_own(name: str, flags: int, *, create: bool = False) -> int:

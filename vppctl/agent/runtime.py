@@ -66,6 +66,7 @@ class Agent:
             resolver,
             self.nsids,
             adopt=settings.resync == "adopt",
+            takeover=settings.takeover,
             on_progress=lambda: self.standing.beat(),
             on_look=self._hear_kernel,
         )
