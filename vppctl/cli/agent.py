@@ -55,6 +55,14 @@ def agent_command() -> None:
     "--http", metavar="ADDR", type=GIVEN, help="Serve /healthz, /readyz, /metrics at 127.0.0.1:PORT or unix:PATH."
 )
 @click.option(
+    "--http-host",
+    "http_hosts",
+    metavar="NAME",
+    multiple=True,
+    type=GIVEN,
+    help="One more name of this host in requests to --http, beside loopback's.",
+)
+@click.option(
     "-o",
     "output",
     type=click.Choice(["table", "wide", "json", "yaml", "name"]),
