@@ -43,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
 
 
+# Before xdist's own, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Those that get more time come first, so that no worker is left alone with them at the end.
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)

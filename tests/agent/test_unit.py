@@ -86,7 +86,7 @@ def test_a_program_wherever_it_is_installed(tmp_path: Path, folder: str) -> None
 def test_the_command_prints_the_unit_of_its_own_program(vppctl: Vppctl) -> None:
     program = vppctl.command("vppctl", [])[0]
     assert vppctl("agent", "unit") == unit(program)
-    assert f"ExecStart={program} agent run --resync adopt\n" in unit(program)
+    assert f"ExecStart={program} agent run --resync adopt $AGENT_OPTIONS\n" in unit(program)
 
 
 @analyze

@@ -36,6 +36,8 @@ class Intake:
         self.vpp_desired: dict[str, VppConfigured] = {}
         self.listed: set[Kind] = set()
         """The kinds whose configuration is known in full."""
+        self.awaited: set[Kind] = set()
+        """Those that were not listed since the store was connected to anew: it may be another one."""
         self.revision = 0
         """The newest one of the configuration that is known."""
         self._problems: dict[tuple[Kind, str], int] = {}
@@ -68,6 +70,7 @@ class Intake:
         self.revision = max(self.revision, batch.revision)
         if batch.full:
             self.listed.add(kind)
+            self.awaited.discard(kind)
         bindings.save(whole=Kind.LINUX in self.listed)
         if kind is Kind.VPP:
             backlog.add(desired.serve(host_names(self.vpp_desired)))

@@ -59,8 +59,9 @@ class Publisher:
         self._suspect = ""
         """The key of one that was refused alone, until it is known whether the store takes anything."""
         self._wake = threading.Condition()
-        self._closing = self._running = False
-        self._renewing = False
+        self._closing = self._running = self._renewing = False
+        self._held = False
+        """Whether reports may be about the revisions of another store."""
         self._started = self._changed = int(time.time())
         self._troubles: list[str] = []
         self._sign_due = True
@@ -90,10 +91,21 @@ class Publisher:
                 self._wake.notify()
 
     def renew(self) -> None:
-        """Connect anew; what the old lease holds is published again before that ends."""
+        """Connect anew; what the old lease holds is published again before that ends.
+
+        It may be another store, whose documents may have the same revisions: no report is published there until
+        `release` says that all are about its own.
+        """
         with self._wake:
-            self._renewing = True
+            self._renewing = self._held = True
             self._wake.notify()
+
+    def release(self) -> None:
+        """All reports are about the store that is connected to."""
+        if self._held:
+            with self._wake:
+                self._held = False
+                self._wake.notify()
 
     def close(self, timeout: float) -> None:
         """Withdraw everything and stop; gives up after `timeout` seconds, for the lease ends by itself."""
@@ -155,9 +167,12 @@ class Publisher:
     def _pause(self, seconds: float, *, until_news: bool = False) -> None:
         with self._wake:
             self._wake.wait_for(
-                lambda: self._closing or self._renewing or (until_news and bool(self._news or self._sign_due)),
+                lambda: self._closing or self._renewing or (until_news and self._has_news()),
                 max(0.0, seconds),
             )
+
+    def _has_news(self) -> bool:
+        return self._sign_due or (bool(self._news) and not self._held)
 
     def _hold(self, lease: Lease) -> bool:
         """Refresh the lease when it is time; False when it was lost.
@@ -175,7 +190,7 @@ class Publisher:
         with self._wake:
             # The heartbeat goes alone, so that a report that is refused next to it is refused for what it is.
             sign, self._sign_due = self._sign_due, False
-            values = {} if sign else _fitting(self._news, self._room)
+            values = {} if sign or self._held else _fitting(self._news, self._room)
             batch = {key: self._news.pop(key) for key in values}
         if not batch and not sign:
             return False

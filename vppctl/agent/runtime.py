@@ -109,9 +109,8 @@ class Agent:
         reports = sorted(self.teller.reports.current.values(), key=lambda r: str(r["name"]))
         if self.settings.on_status and self.settings.once:
             self.settings.on_status(reports)
-        if not self.settings.once:
-            return int(self.trials.in_vain)
-        return 0 if all(r["state"] == State.APPLIED for r in reports) else 1
+        applied = all(r["state"] == State.APPLIED for r in reports)
+        return int(not applied if self.settings.once else self.trials.in_vain)
 
     def _publish(self) -> None:
         supervisor, settings = self.sources.supervisor, self.settings
@@ -257,14 +256,15 @@ class Agent:
                 self.store_settings = self.settings.reread()
             except VppctlError as error:
                 log.warning("the store's settings stay as they were: %s", error)
+        self.intake.awaited.update(Kind)
         self.sources.renew()
         if self.teller.publisher:
             self.teller.publisher.renew()
 
     def _report(self) -> None:
         troubles = self.standing.news()
-        if self.settings.once and troubles and not self._is_known():
-            raise StoreError(troubles[0])
+        if self.settings.once and not self._is_known() and (away := [t for t in troubles if t.startswith("store")]):
+            raise StoreError(away[0])
         if self.teller.publisher:
             self.teller.publisher.report_troubles(troubles)
         self.standing.beat(now=True)
@@ -283,7 +283,7 @@ class Agent:
         reconciler = self.reconciler
         news = reconciler.run(now)
         seconds = time.perf_counter() - started
-        self.teller.passed(reconciler, news, seconds)
+        self.teller.passed(reconciler, news, seconds, whole=not self.intake.awaited)
         if news:
             self.facts.passes += 1
             self.facts.pass_seconds += seconds

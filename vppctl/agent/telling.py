@@ -88,8 +88,13 @@ class Teller:
         content = report(condition, interface, retries, place)
         self._say(key, condition, content, operations, seconds)
 
-    def passed(self, reconciler: Reconciler, news: Mapping[str, Condition | None], seconds: float) -> None:
-        """A pass over interfaces of Linux, in `seconds`, has led to these conditions; None: there is none any more."""
+    def passed(
+        self, reconciler: Reconciler, news: Mapping[str, Condition | None], seconds: float, *, whole: bool
+    ) -> None:
+        """A pass over interfaces of Linux, in `seconds`, has led to these conditions; None: there is none any more.
+
+        `whole`: all of the configuration is that of the store that is followed now.
+        """
         for name, condition in news.items():
             if condition is None:
                 self.gone(Kind.LINUX, name)
@@ -100,6 +105,8 @@ class Teller:
             done = reconciler.done.get(pair, ())
             self.linux(condition, interface, reconciler.backlog.retries(pair), told, done, seconds)
         self.reports.tell()
+        if whole and self.publisher:
+            self.publisher.release()
 
     def gone(self, kind: Kind, name: str) -> None:
         """There is nothing to be said about this one any more."""

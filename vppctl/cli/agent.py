@@ -68,14 +68,6 @@ def agent_command() -> None:
     type=click.Choice(["table", "wide", "json", "yaml", "name"]),
     help="How --once and --dry-run print.  [default: table]",
 )
-@click.option(
-    "--http-host",
-    "http_hosts",
-    metavar="NAME",
-    multiple=True,
-    type=GIVEN,
-    help="One more name of this host in requests to --http, beside loopback's.",
-)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="[default: info]"

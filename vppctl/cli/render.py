@@ -35,7 +35,7 @@ TOLD = 20
 """Lines of messages, and of a table without a count below."""
 PATIENCE = 1.0
 """Seconds that something may take until a terminal is told how far it is."""
-_TEXTS = ("PEER", "ADDRESSES", "KEY", "MESSAGE", "CONFIGURED", "FOUND", "OPERATIONS", "DESCRIPTION")
+_TEXTS = ("PEER", "ADDRESSES", "KEY", "MESSAGE", "CONFIGURED", "FOUND", "OPERATIONS", "DESCRIPTION", "DETAIL")
 """Columns of texts and lists; in all others there is one word."""
 Columns = dict[str, Callable[[dict[str, Any]], str]]
 """What stands under each title, made from the object of a row."""

@@ -9,7 +9,7 @@ from unicodedata import combining, east_asian_width
 GAP = "  "
 LEAST = 24
 """Columns that a text needs to be read in a column of a table."""
-_LISTS, _TEXTS = ("ADDRESSES",), ("MESSAGE", "CONFIGURED", "FOUND", "OPERATIONS", "DESCRIPTION")
+_LISTS, _TEXTS = ("ADDRESSES",), ("MESSAGE", "CONFIGURED", "FOUND", "OPERATIONS", "DESCRIPTION", "DETAIL")
 Paint = Callable[[str, str], str]
 """A cell, and the value that decides its colour."""
 Row = Sequence[str]

@@ -175,11 +175,6 @@ class Link(NamedTuple):
     """Alternative names (IFLA_ALT_IFNAME), which no other interface of the namespace can have as its name."""
 
     @property
-    def word(self) -> str:
-        """Its name for a command that a message proposes: whoever created the link chose the name."""
-        return shlex.quote(self.name)
-
-    @property
     def key(self) -> LinkKey:
         """What tells it from all other links."""
         return self.netns, self.index
