@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,10 @@ def test_the_readme_names_every_command_and_old_spelling() -> None:
     readme = (ROOT / "README.md").read_text()
     assert [c for c in COMMANDS if f"| `{c} " not in readme and f"| `{c}`" not in readme] == []
     assert [w for w in (*_PLAIN, *_WITH_ARGUMENTS) if f"`{w}" not in readme] == []
+
+
+@pytest.mark.machine
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="is about tests side by side")
+def test_tests_of_one_group_run_in_one_worker(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist tells a group by what it puts behind the test's id, which not every pytest lets it."""
+    assert request.node.nodeid.endswith("@machine")
