@@ -18,7 +18,7 @@ from vppctl.linux.privileges import TO_CHANGE, require
 from vppctl.linux.resolve import resolve
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.operations import DeleteLinks, Doomed, Operation
-from vppctl.reconcile.state import Link, NetnsId
+from vppctl.reconcile.state import Link, NetnsId, ObservedState
 from vppctl.reconcile.vpp import DeleteInVpp, VppMarks, plan_vpp
 from vppctl.vpp import DEFAULT_SOCKET, Vpp, VppAwayError
 
@@ -39,19 +39,24 @@ def cleanup(label: str, vpp_socket: str | None, *, dry_run: bool) -> Iterator[st
 def _links(label: str, *, dry_run: bool) -> Iterator[str]:
     raise_file_limit()
     marks, nsids = Marks(label), NsidTable()
-    removed: set[tuple[NetnsId, int]] = set()
+    removed: set[tuple[object, ...]] = set()
     while True:
         marked = observe_marked(discover(), marks.group, marks.prefix, nsids)
-        found = [k for k in marked.links if marks.owns(k) and (k.netns, k.index) not in removed]
+        found = [k for k in marked.links if marks.owns(k) and _key(k) not in removed]
         if not dry_run:
             _remove(found, marked, Executor(nsids))
         for link in found:
             yield f"{link.name} in namespace {marked.places[link.netns].description}"
-        removed.update((link.netns, link.index) for link in found)
+        removed.update(map(_key, found))
         if dry_run or not found:
             break
     for description, error in marked.unseen.items():
         log.warning("namespace %s cannot be searched for links: %s", description, cause(error))
+
+
+def _key(link: Link) -> tuple[object, ...]:
+    """One that was renamed or marked anew meanwhile is tried again, since it was left alone."""
+    return link.netns, link.index, link.name, link.group, link.alias
 
 
 def _remove(links: Sequence[Link], marked: Marked, executor: Executor) -> None:
@@ -69,7 +74,7 @@ def _remove(links: Sequence[Link], marked: Marked, executor: Executor) -> None:
                 space = resolve(marked.places[netns].reference, create=False)
                 if isinstance(space, Netns) and stack.enter_context(space).id == netns:
                     spaces[netns] = space
-            for outcome in executor.execute(part, spaces):
+            for outcome in executor.execute(part, spaces, ObservedState.of(list(links))):
                 if outcome.failure:
                     raise VppctlError(outcome.failure.message)
 

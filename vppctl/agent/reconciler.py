@@ -194,7 +194,7 @@ class Reconciler:
                 known = active if number == ROUNDS - 1 else {pair for pair in active if self.pacing.is_known(pair)}
                 self._note_drift(observed, result, known, work)
             work.policy = Policy(doubtful=work.policy.doubtful)
-            following = self._execute(result, work)
+            following = self._execute(result, observed, work)
             if failed := scope & (work.failures.keys() - work.blind):
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
                 observed, seen = self._look(stack, failed, work)
@@ -258,7 +258,7 @@ class Reconciler:
             for netns in self.places.wanted(names | self.memory.partners(names)).keys() & texts.keys():
                 self._fail(pair, Failure(observed.unseen[netns].errno or 0, texts[netns]), work)
 
-    def _execute(self, result: Plan, work: Pass) -> set[PairId]:
+    def _execute(self, result: Plan, observed: ObservedState, work: Pass) -> set[PairId]:
         """Carry out the stages in order; returns the pairs that something was done about."""
         touched: set[PairId] = set()
         for stage in (result.deletes, result.namespaces, result.creates, result.settings):
@@ -266,7 +266,7 @@ class Reconciler:
                 continue
             self._on_progress()
             operations: list[Operation] = list(stage)
-            for outcome in self.executor.execute(operations, work.spaces):
+            for outcome in self.executor.execute(operations, work.spaces, observed):
                 self.results["failed" if outcome.failure else "ok"] += 1
                 parts = by_pair(outcome.operation)
                 pairs = parts.keys()

@@ -10,6 +10,7 @@ from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import Peers, Raw, complete, each_link, read_link
+from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.state import Link, NetnsId
@@ -44,7 +45,9 @@ def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], group: int, pre
     unseen: dict[str, OSError] = {}
     for reference, space in spaces:
         try:
-            found = [r for r in _veths(space) if r.number(wire.IFLA_GROUP) == group or r.alias.startswith(prefix)]
+            veths = _veths(space)
+            with Reading():
+                found = [r for r in veths if r.number(wire.IFLA_GROUP) == group or r.alias.startswith(prefix)]
             if found:
                 nsids.assign_many([space])
         except PermissionError as error:
@@ -60,7 +63,8 @@ def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], group: int, pre
         peers = Peers(nsids, own, {*marked, nsids.own})
         for netns, raw in marked.items():
             known = peers.of(netns, raw)
-            links += [complete(r, (), known) for r in raw]
+            with Reading():
+                links += [complete(r, (), known) for r in raw]
     return Marked(links, places, unseen)
 
 
@@ -70,5 +74,6 @@ def _veths(space: Netns) -> list[Raw]:
         try:
             bodies = [body for _, body in rtnl.dump(wire.dump_links(kind="veth"))]
         except DumpInterruptedError as error:
-            bodies = each_link(rtnl, sorted({wire.IFINFO.unpack_from(body)[2] for _, body in error.bodies}), None)
+            seen = {read_link(space.id, body).index for _, body in error.bodies}
+            bodies = each_link(rtnl, sorted(seen), None)
     return [read_link(space.id, body) for body in bodies]

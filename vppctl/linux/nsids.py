@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns, open_own
+from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import Answer, DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import NetnsId
 
@@ -83,13 +84,14 @@ class NsidTable:
         found: dict[int, NetnsId] = {}
         shown: set[int] = set()
         if len(others) > FEW:
-            for _, body in _dumped(rtnl, target):
-                attributes = wire.attributes(body, 4)
-                nsid = wire.INT.unpack(attributes[wire.NETNSA_NSID])[0]
-                shown.add(nsid)
-                here = attributes.get(wire.NETNSA_CURRENT_NSID)
-                if here and (known := self.netns(wire.INT.unpack(here)[0])):
-                    found[nsid] = known
+            with Reading():
+                for _, body in _dumped(rtnl, target):
+                    attributes = wire.attributes(body, 4)
+                    nsid = wire.INT.unpack(attributes[wire.NETNSA_NSID])[0]
+                    shown.add(nsid)
+                    here = attributes.get(wire.NETNSA_CURRENT_NSID)
+                    if here and (known := self.netns(wire.INT.unpack(here)[0])):
+                        found[nsid] = known
         if set(ids) <= shown:
             return found
         there = set(found.values())
@@ -111,6 +113,7 @@ def _dumped(rtnl: Rtnl, target: int) -> list[tuple[int, bytes]]:
 def _nsid(answer: Answer) -> int | None:
     """The id in the kernel's answer; None when there is none, or the namespace is no more."""
     for _, body in answer.bodies:
-        nsid: int = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
+        with Reading():
+            nsid: int = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
         return nsid if nsid >= 0 else None
     return None

@@ -11,6 +11,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from vppctl.linux.reading import UnreadableError
+
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_DUMP = 0x01, 0x04, 0x08, 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -49,6 +51,7 @@ NETNSA_NSID, NETNSA_PID, NETNSA_FD, NETNSA_TARGET_NSID, NETNSA_CURRENT_NSID = 1,
 NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
 
+MAX_ERRNO = 4095
 ALL = frozenset(range(256))
 """Attribute types; none beyond is in use (linux/if_link.h)."""
 
@@ -245,7 +248,7 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
     at, size = 0, len(data)
     while at + 16 <= size:
         length, kind, flags, sequence, port = HEADER.unpack_from(data, at)
-        if length < 16:
+        if not 16 <= length <= size - at:
             # NLMSG_OK (linux/netlink.h): what follows cannot be told apart.
             return
         yield kind, flags, sequence, port, data[at + 16 : at + length]
@@ -253,15 +256,17 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
 
 
 def attributes(data: bytes, at: int, wanted: frozenset[int] = ALL) -> dict[int, bytes]:
-    """The rtattrs of `data` from offset `at` on, by type; all of them, or the wanted ones."""
+    """The rtattrs of `data` from offset `at` on, by type; all of them, or the wanted ones. Raises UnreadableError."""
     found = {}
+    size = len(data)
     # As 16 bit numbers: a struct's unpack costs three times as much, and a link has forty attributes.
-    numbers = memoryview(data)[: len(data) & ~1].cast("H")
+    numbers = memoryview(data)[: size & ~1].cast("H")
     here, end = at >> 1, len(numbers) - 1
     while here < end:
         length = numbers[here]
-        if length < 4:
-            break
+        if not 4 <= length <= size - 2 * here:
+            # RTA_OK (linux/rtnetlink.h).
+            raise UnreadableError
         kind = numbers[here + 1] & NLA_TYPE_MASK
         if kind in wanted:
             found[kind] = data[2 * here + 4 : 2 * here + length]
@@ -283,11 +288,13 @@ def string(value: bytes) -> str:
 
 
 def error(body: bytes, flags: int) -> tuple[int, str]:
-    """The errno of an NLMSG_ERROR (0: an acknowledgement) and the kernel's explanation, if it gave one."""
-    number = -INT.unpack_from(body)[0]
+    """The errno of an NLMSG_ERROR (0: done) and the kernel's explanation, if it gave one. Raises UnreadableError."""
+    number = -INT.unpack_from(body)[0] if len(body) >= INT.size else -1
+    if not 0 <= number <= MAX_ERRNO:
+        raise UnreadableError
     if not flags & NLM_F_ACK_TLVS:
         return number, ""
     at = 4 + 16
-    if not flags & NLM_F_CAPPED:
+    if not flags & NLM_F_CAPPED and len(body) >= at:
         at = 4 + ((UINT.unpack_from(body, 4)[0] + 3) & ~3)
     return number, string(attributes(body, at).get(NLMSGERR_ATTR_MSG, b""))
