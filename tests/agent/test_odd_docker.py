@@ -28,6 +28,11 @@ OTHER: dict[str, dict[str, Any]] = {
     "env-of-numbers": {"Config": {"Env": [1, None, {}]}},
     "env-is-an-object": {"Config": {"Env": {"MICROSERVICE_LABEL": "web"}}},
     "pid-is-text": {"State": {"Running": True, "Pid": "many"}},
+    "pid-is-true": {"State": {"Running": True, "Pid": True}},
+    "pid-is-huge": {"State": {"Running": True, "Pid": 1 << 70}},
+    "pid-is-negative": {"State": {"Running": True, "Pid": -1}},
+    "running-is-text": {"State": {"Running": "false", "Pid": 1}},
+    "another": {"Id": "one"},
     "config-missing": {"Config": {}, "State": {}},
 }
 
@@ -70,7 +75,7 @@ def test_an_engine_that_does_not_know_what_time_it_is(vppctl: Vppctl, engine: Fa
         assert links_of(process) == {"a"}
 
 
-@pytest.mark.parametrize("info", [{"SystemTime": "noon"}, {"SystemTime": 5}], ids=str)
+@pytest.mark.parametrize("info", [{"SystemTime": "noon"}, {"SystemTime": 5}, {"SystemTime": {"a": 1}}], ids=str)
 def test_a_time_that_is_none(engine: FakeEngine, info: Any) -> None:
     engine.info = info
     follow(engine, lambda: None, lambda: None)
@@ -94,7 +99,7 @@ def test_odd_containers_hide_no_other(vppctl: Vppctl, engine: FakeEngine, proces
     with Agent(vppctl) as agent:
         vppctl.put(WEB, PEER, wait=True)
         # Neither does one that is odd when an event speaks of it, nor one that fails to be inspected.
-        engine.containers["late"] = 500
+        engine.containers |= {"late": 500, "deep": b"[" * 100_000, "absent": 404}
         for key in engine.containers:
             engine.tell({"Action": "start", "Actor": {"ID": key}})
         wait_until(lambda: "container late cannot be read" in agent.log.read_text(), "it to be looked at")
@@ -205,6 +210,34 @@ def redirecting(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /version\r\nContent-Length: 0\r\n\r\n")
 
 
+def error_that_is_a_list(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n[]")
+
+
+def error_without_a_message(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\n{}")
+
+
+def error_whose_message_is_a_number(connection: socket.socket) -> None:
+    connection.sendall(b'HTTP/1.1 404 No\r\nContent-Length: 13\r\n\r\n{"message":7}')
+
+
+def endless_nesting(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000)
+
+
+def endless_chunk(connection: socket.socket) -> None:
+    """An engine until it is asked for its events."""
+    answers = (b'{"ApiVersion": "1.41"}', b"{}", b"[]")
+    for answer in answers:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n"
+        connection.sendall(head.encode() + answer)
+        connection.recv(1 << 16)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n")
+    while True:
+        connection.sendall(b"[" * (1 << 16))
+
+
 def long_line(connection: socket.socket) -> None:
     connection.sendall(b"x" * 60_000 + b"\r\n")
 
@@ -216,6 +249,10 @@ def long_line(connection: socket.socket) -> None:
         (endless_gzip, "longer than 1 MiB"),
         (endless_error, "longer than 1 MiB"),
         (redirecting, "a redirect"),
+        (error_that_is_a_list, "status 500"),
+        (error_without_a_message, "status 404"),
+        (error_whose_message_is_a_number, "status 404"),
+        (endless_nesting, "nested too deeply"),
         (long_line, "xxx ..."),
     ],
 )
