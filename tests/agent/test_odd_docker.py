@@ -16,8 +16,8 @@ import pytest
 from tests.support.agent import Agent, Vppctl, veth
 from tests.support.fake_docker import FakeEngine
 from tests.support.netns import links_of, wait_until
+from vppctl import docker_answers, microservices
 from vppctl import engine as engines
-from vppctl import microservices
 from vppctl.linux.processes import look_at
 
 pytestmark = pytest.mark.kernel
@@ -226,16 +226,20 @@ def endless_nesting(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000)
 
 
-def endless_chunk(connection: socket.socket) -> None:
-    """An engine until it is asked for its events."""
+def endless_chunk(connection: socket.socket, sent: list[int]) -> None:
+    """An engine until it is asked for its events; `sent` gets how many bytes of one were taken."""
     answers = (b'{"ApiVersion": "1.41"}', b"{}", b"[]")
     for answer in answers:
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n"
-        connection.sendall(head.encode() + answer)
         connection.recv(1 << 16)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n")
-    while True:
-        connection.sendall(b"[" * (1 << 16))
+        connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer)
+    connection.recv(1 << 16)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000000\r\n")
+    count = 0
+    try:
+        while count < 64 << 20:
+            count += connection.send(b"[" * (1 << 16))
+    finally:
+        sent.append(count)
 
 
 def long_line(connection: socket.socket) -> None:
@@ -280,3 +284,30 @@ def test_an_answer_without_end(
         listener.shutdown(socket.SHUT_RDWR)
     assert what in found.trouble
     assert len(found.trouble) < 400
+
+
+def test_an_event_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, a chunk was read whole, whatever its size, before its first event was looked at."""
+    sent: list[int] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    endless_chunk(connection, sent)
+
+    monkeypatch.setattr(docker_answers, "EVENT_LIMIT", 64 << 10)
+    stop = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/engine.sock")
+        listener.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        found = microservices.Microservices(f"unix://{tmp_path}/engine.sock", look_at)
+        thread = threading.Thread(target=found.run, args=(stop, lambda _: None))
+        thread.start()
+        wait_until(lambda: len(sent) > 2, "the events to be asked for again")
+        stop.set()
+        wait_until(lambda: not thread.is_alive(), "the thread to end")
+        listener.shutdown(socket.SHUT_RDWR)
+    assert max(sent) < 8 << 20

@@ -154,6 +154,12 @@ def test_the_address_of_a_host_interface_is_given_back_to_no_other() -> None:
     assert find_hosts(["x"])["x"] == host
 
 
+def test_a_host_interface_that_cannot_be_asked_for_is_not_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rtnl, "ask", lambda _, questions: [Answer(errno.ENOMEM)] * len(questions))
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        find_hosts(["lo"])
+
+
 def test_an_answer_that_does_not_come_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, it was waited for for ever."""
     monkeypatch.setattr(rtnl, "PATIENCE", 1)

@@ -174,8 +174,8 @@ def read_link(netns: NetnsId, body: bytes) -> Raw:
     """A link from the body of an RTM_NEWLINK. Raises UnreadableError."""
     with Reading():
         _, _, index, flags, _ = wire.IFINFO.unpack_from(body)
-    attributes = wire.attributes(body, wire.IFINFO.size, _WANTED)
-    name, alias = attributes.get(wire.IFLA_IFNAME, b""), attributes.get(wire.IFLA_IFALIAS)
+        attributes = wire.attributes(body, wire.IFINFO.size, _WANTED)
+        name, alias = attributes[wire.IFLA_IFNAME], attributes.get(wire.IFLA_IFALIAS)
     return Raw(netns, index, flags, wire.string(name), wire.string(alias) if alias else "", attributes)
 
 
