@@ -228,11 +228,12 @@ def endless_nesting(connection: socket.socket) -> None:
 
 def endless_chunk(connection: socket.socket, sent: list[int]) -> None:
     """An engine until it is asked for its events; `sent` gets how many bytes of one were taken."""
-    answers = (b'{"ApiVersion": "1.41"}', b"{}", b"[]")
-    for answer in answers:
-        connection.recv(1 << 16)
+    answers = {b"/version": b'{"ApiVersion": "1.41"}', b"/info": b"{}", b"/containers/json": b"[]"}
+    while (request := connection.recv(1 << 16)) and b"/events?" not in request:
+        answer = next(answer for path, answer in answers.items() if path in request)
         connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer)
-    connection.recv(1 << 16)
+    if not request:
+        return
     connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000000\r\n")
     count = 0
     try:
@@ -294,8 +295,11 @@ def test_an_event_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    endless_chunk(connection, sent)
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    def answer(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            endless_chunk(connection, sent)
 
     monkeypatch.setattr(docker_answers, "EVENT_LIMIT", 64 << 10)
     stop = threading.Event()

@@ -16,9 +16,8 @@ from vppctl.linux.reading import UnreadableError
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_DUMP = 0x01, 0x04, 0x08, 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
-NLM_F_DUMP_INTR = 0x10
-NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
-NLMSGERR_ATTR_MSG = 1
+NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
+NLMSGERR_ATTR_MSG, MAX_ERRNO = 1, 4095
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -51,7 +50,6 @@ NETNSA_NSID, NETNSA_PID, NETNSA_FD, NETNSA_TARGET_NSID, NETNSA_CURRENT_NSID = 1,
 NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
 
-MAX_ERRNO = 4095
 ALL = frozenset(range(256))
 """Attribute types; none beyond is in use (linux/if_link.h)."""
 
@@ -258,19 +256,21 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
 def attributes(data: bytes, at: int, wanted: frozenset[int] = ALL) -> dict[int, bytes]:
     """The rtattrs of `data` from offset `at` on, by type; all of them, or the wanted ones. Raises UnreadableError."""
     found = {}
-    size = len(data)
+    length = 0
     # As 16 bit numbers: a struct's unpack costs three times as much, and a link has forty attributes.
-    numbers = memoryview(data)[: size & ~1].cast("H")
+    numbers = memoryview(data)[: len(data) & ~1].cast("H")
     here, end = at >> 1, len(numbers) - 1
     while here < end:
         length = numbers[here]
-        if not 4 <= length <= size - 2 * here:
-            # RTA_OK (linux/rtnetlink.h).
+        if length < 4:
             raise UnreadableError
         kind = numbers[here + 1] & NLA_TYPE_MASK
         if kind in wanted:
             found[kind] = data[2 * here + 4 : 2 * here + length]
         here += (length + 3 >> 2) << 1
+    # RTA_OK (linux/rtnetlink.h): only the last one can be longer than what is left. Its padding may be missing.
+    if 2 * here - (-length & 3) > len(data):
+        raise UnreadableError
     return found
 
 
