@@ -143,6 +143,34 @@ def test_an_id_that_leads_to_another_namespace_by_now() -> None:
         assert "a0" not in links("one")
 
 
+@pytest.mark.parametrize("forgets", [False, True], ids=["ids that are not told", "an id that is forgotten"])
+def test_a_peer_that_cannot_be_asked_for_is_not_elsewhere(forgets: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, the pair counted as torn apart, and was deleted and created again."""
+    reconciler = reconciler_of(NsidTable())
+    configure(reconciler, *pairs(1))
+    reconciler.run(0.0)
+    before = links("one")["a0"]["ifindex"]
+    ask = Rtnl.ask
+
+    def refused(self: Rtnl, questions: Sequence[bytes]) -> list[Answer]:
+        kinds = {wire.HEADER.unpack_from(question)[1] for question in questions}
+        return [Answer(errno.ENOMEM)] * len(questions) if wire.RTM_GETNSID in kinds else ask(self, questions)
+
+    reconciler.backlog.add(reconciler.all_pairs())
+    with monkeypatch.context() as patch:
+        patch.setattr(Rtnl, "ask", refused)
+        if forgets:
+            for nsid in reconciler.nsids.known():
+                reconciler.nsids.forget(nsid)
+        said = reconciler.run(1.0)["a0"]
+        assert said
+        assert said.state is State.FAILED
+    assert links("one")["a0"]["ifindex"] == before
+    reconciler.backlog.add(reconciler.all_pairs())
+    assert {c.state for c in reconciler.run(100.0).values() if c} == {State.APPLIED}
+    assert links("one")["a0"]["ifindex"] == before
+
+
 def test_the_address_of_a_host_interface_is_given_back_to_no_other() -> None:
     ip("link", "add", "h", "address", "02:00:00:00:00:01", "type", "dummy")
     host = find_hosts(["h"])["h"]

@@ -62,9 +62,12 @@ def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], group: int, pre
     with Rtnl() as own:
         peers = Peers(nsids, own, {*marked, nsids.own})
         for netns, raw in marked.items():
-            known = peers.of(netns, raw)
-            with Reading():
-                links += [complete(r, (), known) for r in raw]
+            try:
+                known = peers.of(netns, raw)
+                with Reading():
+                    links += [complete(r, (), known) for r in raw]
+            except OSError as error:
+                unseen[places.pop(netns).description] = error
     return Marked(links, places, unseen)
 
 

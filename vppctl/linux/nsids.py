@@ -5,6 +5,8 @@ An id does not pin its namespace. The kernel chooses it, and takes it back when 
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Collection, Sequence
 
@@ -16,6 +18,9 @@ from vppctl.reconcile.state import NetnsId
 
 FEW = 8
 """Up to so many namespaces are asked for one by one: a busy one knows thousands."""
+
+_NONE = (0, errno.EINVAL, errno.ENOENT, errno.ENODEV, errno.ENONET)
+"""What the kernel says of an id, or of one that is no more (rtnl_net_getid, net/core/net_namespace.c)."""
 
 
 class NsidTable:
@@ -76,11 +81,12 @@ class NsidTable:
         """Which of `others` these ids belong to in another namespace; `rtnl` is open in the agent's own.
 
         A dump of ids ends after one datagram, as if there were no more (rtnl_net_dumpid, net/core/net_namespace.c): it
-        shows which are in use, and what it does not show is asked for.
+        shows which are in use, and what it does not show is asked for. Raises OSError: a peer whose namespace could not
+        be asked for is not a peer that is elsewhere.
         """
         target = self.nsid(netns)
         if target is None:
-            return {}
+            raise OSError(errno.ENODATA, "the kernel has given it no id")
         found: dict[int, NetnsId] = {}
         shown: set[int] = set()
         if len(others) > FEW:
@@ -97,6 +103,8 @@ class NsidTable:
         there = set(found.values())
         asked = [(o, nsid) for o in others if o not in there and (nsid := self.nsid(o)) is not None]
         for (other, _), answer in zip(asked, rtnl.ask([wire.get_nsid_in(target, n) for _, n in asked]), strict=True):
+            if answer.errno not in _NONE:
+                raise OSError(answer.errno, answer.text or os.strerror(answer.errno))
             if (nsid := _nsid(answer)) is not None:
                 found[nsid] = other
         return found
