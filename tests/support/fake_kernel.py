@@ -44,7 +44,7 @@ class FakeLink:
     group: int = 0
     alias: bytes = b""
     ours: bool = False
-    peer: tuple[Space, FakeLink] | None = None
+    peer: tuple[Space, FakeLink] | None = field(default=None, repr=False)
     addresses: set[Address] = field(default_factory=set)
 
 
@@ -208,7 +208,7 @@ class FakeKernel:
         wanted = wire.attributes(body, 4)
         target = self._target(space, wanted.get(wire.NETNSA_TARGET_NSID))
         if dumps:
-            for number, other in target.ids.items():
+            for number, other in list(target.ids.items()):
                 here = wire.i32(wire.NETNSA_CURRENT_NSID, space.id_of(other))
                 yield bytes(4) + wire.i32(wire.NETNSA_NSID, number) + here
             return
