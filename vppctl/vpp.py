@@ -14,7 +14,7 @@ from typing import Any, assert_never
 
 from vppctl.model.interface import Memif, VppInterface, VppInterfaceType
 from vppctl.reconcile.vpp import ChangeInVpp, CreateInVpp, DeleteInVpp, VppLink, VppOperation
-from vppctl.vpp_answers import ADMIN_UP, OddError, address, by_number, link, memif_of, number, text
+from vppctl.vpp_answers import ADMIN_UP, OddError, address_of, by_number, link_of, memif_of, number, text
 
 DEFAULT_SOCKET = "/run/vpp/api.sock"
 READ_TIMEOUT = 5
@@ -89,11 +89,11 @@ class Vpp:
             if index not in hosts and index not in memifs:
                 continue
             dumps = [self._dump("ip_address_dump", sw_if_index=index, is_ipv6=six) for six in (False, True)]
-            addresses = [address(found) for dump in dumps for found in dump]
+            addresses = [address_of(found) for dump in dumps for found in dump]
             if index in hosts:
-                yield link(details, addresses, text(hosts[index], "host_if_name"), None)
+                yield link_of(details, addresses, text(hosts[index], "host_if_name"), None)
             else:
-                yield link(details, addresses, "", memif_of(memifs[index], sockets))
+                yield link_of(details, addresses, "", memif_of(memifs[index], sockets))
 
     def _sockets(self) -> dict[int, str]:
         found = by_number(self._dump("memif_socket_filename_dump"), "socket_id")

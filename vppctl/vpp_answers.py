@@ -49,12 +49,12 @@ def by_number(dump: Iterable[Any], name: str) -> dict[int, Any]:
     return found
 
 
-def address(details: Any) -> str:
+def address_of(details: Any) -> str:
     """The address of an ip_address_details as `address/prefix`. Raises OddError."""
     return _shown(details, "prefix")
 
 
-def link(details: Any, addresses: Iterable[str], host_if_name: str, memif: Memif | None) -> VppLink:
+def link_of(details: Any, addresses: Iterable[str], host_if_name: str, memif: Memif | None) -> VppLink:
     """An interface from a sw_interface_details. Raises OddError."""
     mtu, flags = _member(details, "mtu"), number(details, "flags")
     if not isinstance(mtu, Sequence) or not mtu or not isinstance(mtu[0], int):

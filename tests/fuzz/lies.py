@@ -166,7 +166,9 @@ def swap(kernel: FakeKernel, random: Random) -> None:
     space, link = random.choice(found)
     kernel.remove(space, link)
     if random.random() < 0.5 and space.named("eth0") is None:
-        kernel.add(space, FakeLink(link.index, "eth0", random.choice(("veth", "dummy", "")), group=random.choice((0, 7))))
+        kernel.add(
+            space, FakeLink(link.index, "eth0", random.choice(("veth", "dummy", "")), group=random.choice((0, 7)))
+        )
     else:
         kernel.add(space, FakeLink(link.index, link.name, "dummy"))
 
@@ -181,12 +183,22 @@ def reuse_id(kernel: FakeKernel, random: Random) -> None:
 
 def _one(answers: list[bytes], random: Random, change: Callable[[bytes], bytes]) -> list[bytes]:
     at = random.randrange(len(answers))
+    if len(answers[at]) < wire.HEADER.size:
+        # It was cut before.
+        return answers
     return [*answers[:at], change(answers[at]), *answers[at + 1 :]]
 
 
 def _packed(kind: int, flags: int, like: bytes, body: bytes) -> bytes:
     sequence = like[8:12].ljust(4, b"\0")
-    return wire.UINT.pack(16 + len(body)) + kind.to_bytes(2, "little") + flags.to_bytes(2, "little") + sequence + bytes(4) + body
+    return (
+        wire.UINT.pack(16 + len(body))
+        + kind.to_bytes(2, "little")
+        + flags.to_bytes(2, "little")
+        + sequence
+        + bytes(4)
+        + body
+    )
 
 
 def _attributes(data: bytes, at: int) -> list[int]:

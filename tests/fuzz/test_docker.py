@@ -113,15 +113,22 @@ class Engine:
         with contextlib.suppress(KeyError, TypeError, AttributeError):
             if found["State"]["Running"] is True and found.get("Id", key) == key:
                 pid = found["State"]["Pid"]
-                labels = [e.partition("=")[2] for e in found["Config"]["Env"] if str(e).startswith("MICROSERVICE_LABEL=")]
-                self.described.update((key, label, pid) for label in labels if type(pid) is int)
+                labels = [
+                    e.partition("=")[2] for e in found["Config"]["Env"] if str(e).startswith("MICROSERVICE_LABEL=")
+                ]
+                self.described.update((key, name, pid) for name in labels if type(pid) is int)
         return found
 
     def events(self, **_: Any) -> Any:
         lines = b""
-        for _ in range(self._random.randrange(4)):
+        for _number in range(self._random.randrange(4)):
             key = self._random.choice(list(KEYS))
-            event = {"Action": self._random.choice(ACTIONS), "Actor": {"ID": key}, "Type": "container", "time": 1}
+            event: dict[str, Any] = {
+                "Action": self._random.choice(ACTIONS),
+                "Actor": {"ID": key},
+                "Type": "container",
+                "time": 1,
+            }
             data = json.dumps(self._given(event)).encode()
             if self._random.random() < self._often / 4:
                 at = self._random.randrange(len(data) or 1)
@@ -241,7 +248,9 @@ def _response(path: str, random: Random) -> bytes:
         body = _chunks(body, random, odd)
     elif not odd or random.random() < 0.6:
         size: Any = len(body)
-        headers.append(f"Content-Length: {random.choice((size, size + 1, 0, -1, 10**12, 'x', size // 2)) if odd else size}")
+        headers.append(
+            f"Content-Length: {random.choice((size, size + 1, 0, -1, 10**12, 'x', size // 2)) if odd else size}"
+        )
     first = f"HTTP/1.1 {status} {random.choice(('OK', '', 'No' * 99))}"
     if odd and random.random() < 0.15:
         first = random.choice(("", "HTTP/9.9 200", "HTTP/1.1 x", "SSH-2.0-x", "HTTP/1.1", "HTTP/1.1 -1 no"))
@@ -254,7 +263,11 @@ def _chunks(body: bytes, random: Random, odd: bool) -> bytes:
     while at < len(body):
         size = random.choice((1, 20, 200, 100_000))
         piece = body[at : at + size]
-        shown = random.choice((b"-1", b"zz", b"ffffffffff", b"", b"0")) if odd and random.random() < 0.1 else b"%x" % len(piece)
+        shown = (
+            random.choice((b"-1", b"zz", b"ffffffffff", b"", b"0"))
+            if odd and random.random() < 0.1
+            else b"%x" % len(piece)
+        )
         found += shown + b"\r\n" + piece + (b"" if odd and random.random() < 0.1 else b"\r\n")
         at += size
     return found + (b"" if odd and random.random() < 0.3 else b"0\r\n\r\n")

@@ -101,7 +101,7 @@ def liar(chosen: list[lies.Lie], often: float, random: Random) -> Callable[[list
 
 def _observe(kernel: FakeKernel, table: NsidTable) -> None:
     handles = [space.handle for space in kernel.spaces]
-    wanted = {handle.id: {name: ("10.0.97.1/24",) for name in "abcdef"} for handle in handles}
+    wanted = {handle.id: dict.fromkeys("abcdef", ("10.0.97.1/24",)) for handle in handles}
     observe.observe({handle.id: handle for handle in handles[:2]}, wanted, table)
 
 
@@ -136,7 +136,7 @@ READERS = [_observe, _marked, _counters, _hosts, _mac, _ids]
 @pytest.mark.timeout(7200 if LONG else 60)
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
 def test_any_answer_is_read_or_an_error(world: World, reader: Callable[[FakeKernel, NsidTable], None]) -> None:
-    """Once, struct.error, KeyError and ValueError came out of every parser, and a lost answer was waited for for ever."""
+    """Once, struct.error, KeyError and ValueError came out of each, and a lost answer was waited for without end."""
 
     @seed(SEED)
     @examples

@@ -76,7 +76,9 @@ class Liar:
             gone = self._random.choice(ours)
             del self.held.interfaces[gone.sw_if_index]
             self.held.next, before = gone.sw_if_index, self.held.next
-            name, tag = self._random.choice(((f"host-x{before}", ""), (gone.interface_name, VppMarks("other").tag("m", 1))))
+            name, tag = self._random.choice(
+                ((f"host-x{before}", ""), (gone.interface_name, VppMarks("other").tag("m", 1)))
+            )
             self.add(name, tag)
             self.held.next = before
             counts["swaps"] += 1
@@ -92,7 +94,9 @@ class Liar:
 
         def call(**arguments: Any) -> Any:
             # What changes between a question about one interface and its change is beyond reach.
-            questions = name in DUMPS and not (arguments.get("sw_if_index") and self._last.startswith(("af", "memif_c")))
+            questions = name in DUMPS and not (
+                arguments.get("sw_if_index") and self._last.startswith(("af", "memif_c"))
+            )
             if questions and self._random.random() < self.stirred:
                 self.swap()
             self._last = name
@@ -136,7 +140,7 @@ class Liar:
     def _member(self, details: Any) -> None:
         """A member of a reply is missing, of another type, or another one."""
         name = self._random.choice(list(vars(details)))
-        value = copy.deepcopy(self._random.choice((*VALUES, -1, -2**31, [None], [[]], [1.5], b"\xff", "x" * 300)))
+        value = copy.deepcopy(self._random.choice((*VALUES, -1, -(2**31), [None], [[]], [1.5], b"\xff", "x" * 300)))
         if self._random.random() < 0.3:
             delattr(details, name)
         elif not self._true or not isinstance(value, str | int) or isinstance(value, bool):

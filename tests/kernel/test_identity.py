@@ -87,7 +87,8 @@ def test_what_takes_the_index_while_links_are_marked_is_not_deleted(monkeypatch:
     reconciler = applied(2)
     for number in range(2):
         reconciler.backlog.add(reconciler.desired.delete(f"a{number}"))
-    batch, taken = Rtnl.batch, []
+    batch = Rtnl.batch
+    taken: list[str] = []
 
     def disturbed(self: Rtnl, messages: Sequence[bytes]) -> list[Answer]:
         if not taken and messages and wire.HEADER.unpack_from(messages[0])[1] == wire.RTM_SETLINK:

@@ -1,4 +1,4 @@
-"""A FAKE kernel behind netlink sockets: links, addresses and ids of a few namespaces, for answers that no real one gives.
+"""A FAKE kernel behind netlink sockets: links, addresses and ids of a few namespaces.
 
 It stands at the edge of the socket because a kernel that lies is not to be had; what the real one does is tested with
 it (tests/kernel). It notes what is done to links that the agent did not create. `lie` and `stir` are what a test makes
@@ -116,9 +116,7 @@ class FakeKernel:
         there = self._target(space, wanted.get(wire.IFLA_TARGET_NETNSID))
         if dumps:
             kind = wire.attributes(wanted.get(wire.IFLA_LINKINFO, b""), 0).get(wire.IFLA_INFO_KIND, b"")
-            yield from (
-                _link(space, there, k) for k in there.links.values() if kind in (b"", k.kind.encode() + b"\0")
-            )
+            yield from (_link(space, there, k) for k in there.links.values() if kind in (b"", k.kind.encode() + b"\0"))
             return
         link = there.links.get(index) if index else there.named(wire.string(wanted.get(wire.IFLA_IFNAME, b"")))
         if link is None:

@@ -302,7 +302,7 @@ def test_an_index_that_another_interface_has_by_now(bench: Bench) -> None:
     vpp.close()
 
 
-ODD = {
+ODD: dict[str, Any] = {
     "show_version": SimpleNamespace(retval=0),
     "want_interface_events": None,
     "sw_interface_dump": [SimpleNamespace(sw_if_index=0), SimpleNamespace(sw_if_index=0)],
@@ -316,7 +316,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_reply_that_is_not_as_the_api_says(bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, AttributeError, TypeError or IndexError ended VPP's thread; and of two of one index the last one counted."""
+    """Once, AttributeError, TypeError or IndexError ended VPP's thread; of two of one index the last counted."""
     if not isinstance(bench.control, StandInControl):
         pytest.skip("a real VPP answers as its API says")
     add_host()

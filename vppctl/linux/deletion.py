@@ -21,7 +21,7 @@ DOOM_BASE = 0x77000000
 def delete_in(space: Netns, links: Sequence[Link]) -> Failure | None:
     """Delete these links of an open namespace, as they were observed; what has gone counts as deleted. Raises OSError.
 
-    By a group of their own. It goes with the link and not with the index: whatever takes an index meanwhile is not in it.
+    By a group of their own. It goes with the link and not with the index: what takes an index meanwhile is not in it.
     """
     group = DOOM_BASE | int.from_bytes(os.urandom(3), "big")
     with Rtnl(space) as rtnl:
@@ -30,7 +30,11 @@ def delete_in(space: Netns, links: Sequence[Link]) -> Failure | None:
             return None
         answers = rtnl.batch([wire.set_link(link.index, group=group) for link in there])
         marked = zip(there, look(rtnl, there), strict=True)
-        others = [raw for link, raw in marked if raw and not is_same(link, raw, group) and raw.number(wire.IFLA_GROUP) == group]
+        others = [
+            raw
+            for link, raw in marked
+            if raw and not is_same(link, raw, group) and raw.number(wire.IFLA_GROUP) == group
+        ]
         for answer in rtnl.batch([wire.set_link(raw.index, group=0) for raw in others]):
             if answer.errno not in (0, errno.ENODEV):
                 return refused("reset the group of a link that has taken the index of one to delete", answer)

@@ -17,9 +17,9 @@ from vppctl.linux.identity import unchanged
 from vppctl.linux.named import create_named
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
+from vppctl.linux.observe import Raw, read_link
 from vppctl.linux.offload import set_checksum
 from vppctl.linux.reading import Reading
-from vppctl.linux.observe import Raw, read_link
 from vppctl.linux.rtnl import Answer, Rtnl
 from vppctl.linux.side_by_side import THREADS, side_by_side
 from vppctl.linux.steps import ADDRESSES, LINKS, Step, Steps, failed, refused, run_steps, setting_step
@@ -40,6 +40,7 @@ from vppctl.reconcile.operations import (
     summary,
 )
 from vppctl.reconcile.state import Link, NetnsId, ObservedState
+
 
 class Executor:
     """Stateless but for the namespace ids, by which it reaches namespaces that have lost their names."""
@@ -161,7 +162,9 @@ class Executor:
             if failure:
                 failures.setdefault(number, failure)
 
-        pieces = [(number, piece) for number, operation in deletes for piece in self._pieces(operation, spaces, observed)]
+        pieces = [
+            (number, piece) for number, operation in deletes for piece in self._pieces(operation, spaces, observed)
+        ]
         side_by_side(work, pieces)
 
     def _pieces(

@@ -1,7 +1,7 @@
 """Whether an index is still that of the link that was looked at.
 
-The kernel takes an index for a new link as soon as the old one has gone, when whoever creates it asks for it, and ids of
-namespaces likewise. What is changed or deleted by index is therefore asked for once more, just before.
+Whoever creates a link may ask for an index that has become free, and the kernel gives ids of namespaces again. What is
+changed or deleted by index is therefore asked for once more, just before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _GONE = (errno.ENODEV, errno.EINVAL, errno.ENONET)
 
 def look(rtnl: Rtnl, links: Sequence[Link], nsid: int | None = None) -> list[Raw | None]:
     """What has the index of each of these links now. Raises OSError."""
-    return [_one(link, answer) for link, answer in zip(links, rtnl.ask([wire.get_link(k.index, nsid) for k in links]), strict=True)]
+    return [
+        _one(link, answer)
+        for link, answer in zip(links, rtnl.ask([wire.get_link(k.index, nsid) for k in links]), strict=True)
+    ]
 
 
 def _one(link: Link, answer: Answer) -> Raw | None:
