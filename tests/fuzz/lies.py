@@ -160,7 +160,7 @@ ALL: list[Lie] = [*HONEST, with_an_attribute_cut, with_other_bytes, random_bytes
 
 def swap(kernel: FakeKernel, random: Random) -> None:
     """A link of ours goes, and somebody creates another one with its index."""
-    found = [(space, link) for space in kernel.spaces for link in space.links.values() if link.ours]
+    found = [(space, link) for space in kernel.spaces for link in space.links.values() if link.ours and link.alias]
     if not found:
         return
     space, link = random.choice(found)
@@ -174,11 +174,12 @@ def swap(kernel: FakeKernel, random: Random) -> None:
 
 
 def reuse_id(kernel: FakeKernel, random: Random) -> None:
-    """The id of a namespace leads to another one."""
+    """The id of a namespace leads to another one, which is heard later."""
     ids = kernel.spaces[0].ids
     if len(ids) > 1:
         one, other = random.sample(sorted(ids), 2)
         ids[one], ids[other] = ids[other], ids[one]
+        kernel.unheard |= {one, other}
 
 
 def _one(answers: list[bytes], random: Random, change: Callable[[bytes], bytes]) -> list[bytes]:

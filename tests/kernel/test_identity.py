@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.kernel.test_executor import configure, pairs, reconciler_of, side
-from tests.support.netns import ip, links
+from tests.support.netns import entered, ip, links
 from vppctl.agent.reconciler import Reconciler
 from vppctl.linux import rtnl, wire
 from vppctl.linux.deletion import delete_by_id
 from vppctl.linux.hosts import Host, find_hosts, set_mac
-from vppctl.linux.namespaces import Netns
+from vppctl.linux.namespaces import Netns, open_own
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import observe, read_link
 from vppctl.linux.resolve import resolve
@@ -31,7 +31,7 @@ def replace(name: str, space: str, by: str) -> None:
     """Somebody removes a link and creates another one with its index."""
     index = links(space)[name]["ifindex"]
     ip("-n", space, "link", "del", name)
-    ip("-n", space, "link", "add", "name", by, "index", str(index), "mtu", "1300", "type", "dummy")
+    ip("-n", space, "link", "add", "name", by, "index", str(index), "mtu", "1300", "type", "bridge")
 
 
 def beside(count: int) -> list[Interface]:
@@ -133,7 +133,7 @@ def test_an_id_that_leads_to_another_namespace_by_now() -> None:
         one, two = (stack.enter_context(space) for space in spaces if isinstance(space, Netns))
         nsids.assign_many([one, two])
         (link,) = observe({one.id: one}, {one.id: {"a0": ()}}, nsids).links.values()
-        ip("-n", "two", "link", "add", "name", "x", "index", str(link.index), "type", "dummy")
+        ip("-n", "two", "link", "add", "name", "x", "index", str(link.index), "type", "bridge")
         nsid = nsids.nsid(two.id)
         assert nsid is not None
         assert delete_by_id(nsid, [link]) is None
@@ -172,11 +172,30 @@ def test_a_peer_that_cannot_be_asked_for_is_not_elsewhere(forgets: bool, monkeyp
     assert links("one")["a0"]["ifindex"] == before
 
 
+def test_an_id_whose_end_was_not_heard() -> None:
+    """Once, the id of a namespace that was gone stayed that of the next one with its inode, whose pairs were torn."""
+    reconciler = reconciler_of(nsids := NsidTable())
+    configure(reconciler, *pairs(1))
+    reconciler.run(0.0)
+    index = links("one")["a0"]["ifindex"]
+    with entered("one"), open_own() as one:
+        right, wrong = nsids.nsid(one.id), 4711
+        assert right is not None
+        nsids._drop(right)
+        nsids._ids[wrong], nsids._nsids[one.id] = one.id, wrong
+        nsids._sure.add(one.id)
+    nsids.doubt()
+    reconciler.backlog.add(reconciler.all_pairs())
+    assert {c.state for c in reconciler.run(1.0).values() if c} == {State.APPLIED}
+    assert links("one")["a0"]["ifindex"] == index
+    assert nsids.nsid(one.id) == right
+
+
 def test_the_address_of_a_host_interface_is_given_back_to_no_other() -> None:
-    ip("link", "add", "h", "address", "02:00:00:00:00:01", "type", "dummy")
+    ip("link", "add", "name", "h", "address", "02:00:00:00:00:01", "type", "bridge")
     host = find_hosts(["h"])["h"]
     ip("link", "del", "h")
-    ip("link", "add", "name", "x", "index", str(host.index), "address", "02:00:00:00:00:02", "type", "dummy")
+    ip("link", "add", "name", "x", "index", str(host.index), "address", "02:00:00:00:00:02", "type", "bridge")
     set_mac("h", host)
     assert find_hosts(["x"])["x"] == Host(host.index, "02:00:00:00:00:02")
     set_mac("x", host)

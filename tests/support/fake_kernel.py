@@ -78,6 +78,9 @@ class FakeKernel:
         self.stir: Callable[[], None] = lambda: None
         self.confirmed: dict[tuple[Space, int], FakeLink] = {}
         """What was last reported of an index that was asked for by its number, or created, until the next look."""
+        self.unheard: set[int] = set()
+        """Ids of the first namespace that have changed hands."""
+        self.missed = 0
         self.touched: list[str] = []
         """What was done to links that are not ours."""
 
@@ -238,8 +241,10 @@ class FakeKernel:
             raise Refusal(errno.ENODEV)
         known = self.confirmed.get((space, index))
         if not link.ours and (known is None or not known.ours):
-            # One that has taken the index since that was asked for cannot be told: there is no such message.
             self.touched.append(f"{what} of {link}")
+        elif not link.ours:
+            # It has taken the index since that was asked for, which no message can tell; it may have our marks now.
+            link.ours, self.missed = True, self.missed + 1
         return link
 
     def _set(self, link: FakeLink, values: Attributes) -> None:

@@ -225,6 +225,7 @@ class Agent:
                     self.pulse.reload()
                     self.ready = False
                     self._read_again()
+                reconciler.nsids.doubt()
                 reconciler.backlog.add(reconciler.all_pairs())
                 reconciler.sweep()
                 self.vpp.wake()

@@ -30,6 +30,8 @@ class NsidTable:
         self._lock = threading.Lock()
         self._ids: dict[int, NetnsId] = {}
         self._nsids: dict[NetnsId, int] = {}
+        self._sure: set[NetnsId] = set()
+        """Those that were asked for their id, and whose end would have been heard since."""
         with open_own() as own:
             self.own = own.id
             self.assign_many([own])
@@ -49,7 +51,7 @@ class NsidTable:
 
     def assign_many(self, spaces: Sequence[Netns]) -> None:
         """See to it that each of these has an id, in one batch; from then on the monitor hears its events."""
-        fresh = [netns for netns in spaces if netns.id not in self._nsids]
+        fresh = [netns for netns in spaces if netns.id not in self._sure]
         if not fresh:
             return
         with Rtnl() as rtnl:
@@ -58,21 +60,32 @@ class NsidTable:
             answers = rtnl.ask([wire.get_nsid(netns.fd) for netns in fresh])
         with self._lock:
             for netns, answer in zip(fresh, answers, strict=True):
-                if (nsid := _nsid(answer)) is not None:
+                nsid, before = _nsid(answer), self._nsids.get(netns.id)
+                if before not in (None, nsid):
+                    # An older one had its device and inode.
+                    self._drop(before)
+                if nsid is not None:
                     # Whose id it was has died; its end may be among the events that were lost.
                     self._drop(nsid)
                     self._ids[nsid] = netns.id
                     self._nsids[netns.id] = nsid
+                    self._sure.add(netns.id)
+
+    def doubt(self) -> None:
+        """Events were lost, the end of a namespace may be among them: each is asked for its id again."""
+        with self._lock:
+            self._sure.clear()
 
     def forget(self, nsid: int) -> NetnsId | None:
         """The namespace with this id has died; returns which it was."""
         with self._lock:
             return self._drop(nsid)
 
-    def _drop(self, nsid: int) -> NetnsId | None:
-        netns = self._ids.pop(nsid, None)
+    def _drop(self, nsid: int | None) -> NetnsId | None:
+        netns = self._ids.pop(nsid, None) if nsid is not None else None
         if netns is not None and self._nsids.get(netns) == nsid:
             del self._nsids[netns]
+            self._sure.discard(netns)
         return netns
 
     def seen_from(

@@ -21,7 +21,7 @@ NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK = 11, 10, 12
 SO_RCVBUFFORCE = 33
 PATIENCE = 30
 """Seconds to wait for an answer. All but the rest of a dump is there when send() returns (netlink_unicast_kernel)."""
-_TIMEVAL = struct.Struct("=ll")
+_TIMEVAL = struct.Struct("@ll")
 RECEIVE_BUFFER = 8 << 20
 """Octets; an error is charged about 1 KiB, an echo 2 KiB."""
 CHUNK = 2000
