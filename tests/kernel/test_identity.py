@@ -128,16 +128,17 @@ def test_an_id_that_leads_to_another_namespace_by_now() -> None:
     reconciler = reconciler_of(nsids := NsidTable())
     configure(reconciler, *pairs(1))
     reconciler.run(0.0)
-    spaces = [resolve(NamespaceRef(NamespaceType.NAMED_NS, name=name), create=False) for name in ("one", "two")]
+    ip("netns", "add", "three")
+    spaces = [resolve(NamespaceRef(NamespaceType.NAMED_NS, name=name), create=False) for name in ("one", "three")]
     with ExitStack() as stack:
-        one, two = (stack.enter_context(space) for space in spaces if isinstance(space, Netns))
-        nsids.assign_many([one, two])
+        one, three = (stack.enter_context(space) for space in spaces if isinstance(space, Netns))
+        nsids.assign_many([one, three])
         (link,) = observe({one.id: one}, {one.id: {"a0": ()}}, nsids).links.values()
-        ip("-n", "two", "link", "add", "name", "x", "index", str(link.index), "type", "bridge")
-        nsid = nsids.nsid(two.id)
+        ip("-n", "three", "link", "add", "name", "x", "index", str(link.index), "type", "bridge")
+        nsid = nsids.nsid(three.id)
         assert nsid is not None
         assert delete_by_id(nsid, [link]) is None
-        assert "x" in links("two")
+        assert "x" in links("three")
         right = nsids.nsid(one.id)
         assert right is not None
         assert delete_by_id(right, [link]) is None
@@ -192,11 +193,11 @@ def test_an_id_whose_end_was_not_heard() -> None:
 
 
 def test_the_address_of_a_host_interface_is_given_back_to_no_other() -> None:
-    ip("link", "add", "name", "h", "address", "02:00:00:00:00:01", "type", "bridge")
-    host = find_hosts(["h"])["h"]
-    ip("link", "del", "h")
+    ip("link", "add", "name", "h0", "address", "02:00:00:00:00:01", "type", "bridge")
+    host = find_hosts(["h0"])["h0"]
+    ip("link", "del", "h0")
     ip("link", "add", "name", "x", "index", str(host.index), "address", "02:00:00:00:00:02", "type", "bridge")
-    set_mac("h", host)
+    set_mac("h0", host)
     assert find_hosts(["x"])["x"] == Host(host.index, "02:00:00:00:00:02")
     set_mac("x", host)
     assert find_hosts(["x"])["x"] == host
