@@ -212,9 +212,9 @@ def _client(docker: Any, *, direct: bool) -> Any:
                 # The library takes for granted that the body of an error is an object with a message.
                 raise ValueError(f"it answers with status {response.status_code}; is it an engine?") from None
 
-        def _result(self, response: Any, **options: Any) -> Any:
+        def _result(self, response: Any, *options: Any, **more: Any) -> Any:
             try:
-                return super()._result(response, **options)
+                return super()._result(response, *options, **more)
             except RecursionError:
                 raise ValueError("its answer is nested too deeply; is it an engine?") from None
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, assert_never
 
 from vppctl.model.interface import Memif, VppInterface, VppInterfaceType
@@ -17,6 +17,8 @@ from vppctl.reconcile.vpp import ChangeInVpp, CreateInVpp, DeleteInVpp, VppLink,
 from vppctl.vpp_answers import ADMIN_UP, OddError, address_of, by_number, link_of, memif_of, number, text
 
 DEFAULT_SOCKET = "/run/vpp/api.sock"
+LOOKS = 3
+"""How often all interfaces are looked at, while they change."""
 READ_TIMEOUT = 5
 """Seconds that VPP may take to answer."""
 ETHERNET = 1
@@ -77,15 +79,26 @@ class Vpp:
     def observe(self) -> list[VppLink]:
         """Every AF_PACKET and memif interface, with all that is known about it."""
         try:
-            return list(self._observe())
+            for _ in range(LOOKS):
+                before = self._interfaces()
+                links = list(self._links(before))
+                after = self._interfaces()
+                # What an index stands for in several answers is one interface only if it is so before and after them.
+                indexes = [link.sw_if_index for link in links]
+                if all(_name_and_tag(before, i) == _name_and_tag(after, i) for i in indexes):
+                    return links
         except OddError as error:
             raise VppAwayError(f"VPP cannot be used at {self.path}: its answer cannot be read: {error}") from None
+        raise VppAwayError(f"VPP cannot be used at {self.path}: its interfaces change while they are looked at")
 
-    def _observe(self) -> Iterator[VppLink]:
+    def _interfaces(self) -> dict[int, Any]:
+        return by_number(self._dump("sw_interface_dump"), "sw_if_index")
+
+    def _links(self, interfaces: Mapping[int, Any]) -> Iterator[VppLink]:
         hosts = by_number(self._dump("af_packet_dump"), "sw_if_index")
         sockets = self._sockets()
         memifs = by_number(self._dump("memif_dump"), "sw_if_index")
-        for index, details in by_number(self._dump("sw_interface_dump"), "sw_if_index").items():
+        for index, details in interfaces.items():
             if index not in hosts and index not in memifs:
                 continue
             dumps = [self._dump("ip_address_dump", sw_if_index=index, is_ipv6=six) for six in (False, True)]
@@ -125,19 +138,18 @@ class Vpp:
 
     def _is_there(self, link: VppLink) -> bool:
         """Whether the index still is that of this interface: VPP gives it to the next one that is created."""
-        return self._name_and_tag(link.sw_if_index) == (link.internal_name, link.tag)
+        return self._now(link.sw_if_index) == (link.internal_name, link.tag)
 
     def _expect_new(self, index: int, interface: VppInterface) -> None:
         """Before our tag is set: it makes an interface ours. Raises _RefusedError."""
-        name, tag = self._name_and_tag(index)
+        name, tag = self._now(index)
         kind = "memif" if interface.memif else f"host-{interface.host_if_name}"
         if tag or not name.startswith(kind):
             raise _RefusedError(f"VPP says that it has created interface {index}, which is {name or 'none'}")
 
-    def _name_and_tag(self, index: int) -> tuple[str, str]:
-        """Of the interface with this index; empty when there is none."""
-        details = by_number(self._dump("sw_interface_dump", sw_if_index=index), "sw_if_index").get(index)
-        return (text(details, "interface_name"), text(details, "tag")) if details is not None else ("", "")
+    def _now(self, index: int) -> tuple[str, str]:
+        """Name and tag that the interface with this index has now."""
+        return _name_and_tag(by_number(self._dump("sw_interface_dump", sw_if_index=index), "sw_if_index"), index)
 
     def _create(self, interface: VppInterface) -> int:
         memif = interface.memif
@@ -261,6 +273,12 @@ class Vpp:
         except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, struct.error) as error:
             # What the library says repeats all values, secrets among them.
             raise _RefusedError(f"{name} cannot be packed or unpacked ({type(error).__name__})") from None
+
+
+def _name_and_tag(interfaces: Mapping[int, Any], index: int) -> tuple[str, str]:
+    """Of the interface with this index; empty when there is none."""
+    details = interfaces.get(index)
+    return (text(details, "interface_name"), text(details, "tag")) if details is not None else ("", "")
 
 
 class _RefusedError(Exception):
