@@ -31,7 +31,7 @@ from vppctl import engine, microservices
 from vppctl.microservices import Microservices
 from vppctl.reconcile.state import Process
 
-TOTAL = int(os.environ.get("VPPCTL_TEST_FUZZ", "1000"))
+TOTAL = int(os.environ.get("VPPCTL_TEST_FUZZ", "400"))
 """Examples of each test."""
 SEED = int(os.environ.get("VPPCTL_TEST_SEED", "6"))
 LONG = TOTAL > 10_000
@@ -169,7 +169,7 @@ class _Stream:
         """Nothing is open."""
 
 
-@pytest.mark.timeout(7200 if LONG else 60)
+@pytest.mark.timeout(14400 if LONG else 300)
 def test_only_what_is_described_is_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, a time that was an object ended the thread, and a PID that was `true` led to the process 1."""
 
@@ -303,7 +303,7 @@ class HttpEngine:
                         connection.sendall(_response(path, self.random))
 
 
-@pytest.mark.timeout(7200 if LONG else 120)
+@pytest.mark.timeout(14400 if LONG else 300)
 def test_any_bytes_are_an_answer_or_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, an error whose body was a list ended the thread, and one answer nested too deeply hid all containers."""
     server = HttpEngine(f"{tmp_path}/engine.sock")

@@ -34,7 +34,7 @@ from vppctl.model.interface import Memif, VppInterface, VppInterfaceType
 from vppctl.reconcile.state import State
 from vppctl.reconcile.vpp import VppConfigured, VppMarks
 
-TOTAL = int(os.environ.get("VPPCTL_TEST_FUZZ", "1500"))
+TOTAL = int(os.environ.get("VPPCTL_TEST_FUZZ", "200"))
 """Examples of each test."""
 SEED = int(os.environ.get("VPPCTL_TEST_SEED", "6"))
 LONG = TOTAL > 10_000
@@ -169,7 +169,7 @@ def path(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.timeout(7200 if LONG else 60)
+@pytest.mark.timeout(14400 if LONG else 300)
 @pytest.mark.parametrize("true", [True, False], ids=["what is said is true", "anything"])
 def test_any_reply(path: str, monkeypatch: pytest.MonkeyPatch, true: bool) -> None:
     """Once, a reply without a member ended the thread, and what had taken an index of ours was deleted."""
