@@ -152,6 +152,34 @@ def test_a_list_that_is_short(engine: FakeEngine, listed: Any) -> None:
     assert [c.id for c in known.find("web")] == ["one"]
 
 
+@pytest.mark.parametrize("pid", [True, -1, 1 << 70, None], ids=str)
+def test_a_pid_that_no_process_has(engine: FakeEngine, pid: Any) -> None:
+    """Once, `true` was the process 1."""
+    engine.add("one", "web", 1, State={"Running": True, "Pid": pid})
+    engine.add("two", "other", 1)
+    with following(engine) as found:
+        wait_until(lambda: found.find("other"), "the other container to be known")
+        assert found.find("web") == []
+        assert "container one cannot be read" in found.trouble
+
+
+def test_a_container_by_another_name_is_no_other(engine: FakeEngine) -> None:
+    """Once, what a name leads to was one more container of that label."""
+    engine.add("one", "web", 1)
+    engine.containers["name"] = engine.containers["one"]
+    with following(engine) as found:
+        wait_until(lambda: "container name cannot be read" in found.trouble, "both to be looked at")
+        assert [c.id for c in found.find("web")] == ["one"]
+
+
+def test_one_that_is_nested_too_deeply_hides_no_other(engine: FakeEngine) -> None:
+    engine.containers["deep"] = b"[" * 100_000
+    engine.add("two", "other", 1)
+    with following(engine) as found:
+        wait_until(lambda: found.find("other"), "the other container to be known")
+        assert "nested too deeply" in found.trouble
+
+
 @contextlib.contextmanager
 def following(engine: FakeEngine) -> Iterator[microservices.Microservices]:
     """Follow the engine in a thread, which must be alive at the end."""
