@@ -11,7 +11,7 @@ class UnreadableError(OSError):
     """An answer that is not laid out as its headers say: nothing is known of what it was about."""
 
     def __init__(self) -> None:
-        super().__init__(errno.EBADMSG, "its answer cannot be read")
+        super().__init__(errno.EBADMSG, "the kernel's answer cannot be read")
 
 
 class Reading:

@@ -177,7 +177,7 @@ class Rtnl:
         try:
             size = self._socket.recv_into(_room.buffer, 0, socket.MSG_TRUNC)
         except BlockingIOError:
-            raise OSError(errno.ETIMEDOUT, f"it has not answered within {PATIENCE} s") from None
+            raise OSError(errno.ETIMEDOUT, f"the kernel has not answered within {PATIENCE} s") from None
         if size > ROOM:
             raise OSError(errno.EMSGSIZE, f"a netlink message of {size} bytes is larger than {ROOM}")
         return bytes(memoryview(_room.buffer)[:size])
