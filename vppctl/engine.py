@@ -205,6 +205,9 @@ def _client(docker: Any, *, direct: bool) -> Any:
                 _read_whole(response)
             return response
 
+        def get_redirect_target(self, resp: Any) -> None:
+            """None: `requests` reads the body of a redirect whole, also where it is not to be followed."""
+
         def _raise_for_status(self, response: Any) -> None:
             try:
                 super()._raise_for_status(response)

@@ -238,6 +238,12 @@ def redirecting(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /version\r\nContent-Length: 0\r\n\r\n")
 
 
+def endless_redirect(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 999999999999\r\n\r\n")
+    while True:
+        connection.sendall(b"[" * (1 << 16))
+
+
 def error_that_is_a_list(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n[]")
 
@@ -282,6 +288,7 @@ def long_line(connection: socket.socket) -> None:
         (endless_gzip, "longer than 1 MiB"),
         (endless_error, "longer than 1 MiB"),
         (redirecting, "a redirect"),
+        (endless_redirect, "longer than 1 MiB"),
         (error_that_is_a_list, "status 500"),
         (error_without_a_message, "status 404"),
         (error_whose_message_is_a_number, "status 404"),
