@@ -34,7 +34,7 @@ from vppctl.reconcile.state import Process
 TOTAL = int(os.environ.get("VPPCTL_TEST_FUZZ", "400"))
 """Examples of each test."""
 SEED = int(os.environ.get("VPPCTL_TEST_SEED", "6"))
-LONG = TOTAL > 10_000
+LONG = TOTAL > 1_000
 INFO = {"SystemTime": "2026-01-01T00:00:00.000000000Z", "CgroupDriver": "systemd", "ServerVersion": "27"}
 ACTIONS = ("start", "die", "rename", "destroy", "exec_create: sh", "health_status: healthy")
 counts: Counter[str] = Counter()

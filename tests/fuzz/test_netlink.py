@@ -37,7 +37,7 @@ from vppctl.reconcile.state import Condition, Configured, Reason, State
 TOTAL = int(os.environ.get("VPPCTL_TEST_FUZZ", "200"))
 """Examples of each test."""
 SEED = int(os.environ.get("VPPCTL_TEST_SEED", "6"))
-LONG = TOTAL > 10_000
+LONG = TOTAL > 1_000
 SIDES = (("a", "b", 0, 1), ("b", "a", 1, 0), ("c", "d", 1, 2), ("d", "c", 2, 1), ("e", "f", 2, 2), ("f", "e", 2, 2))
 """Name, peer, namespace and the peer's."""
 counts: Counter[str] = Counter()

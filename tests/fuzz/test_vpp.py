@@ -37,7 +37,7 @@ from vppctl.reconcile.vpp import VppConfigured, VppMarks
 TOTAL = int(os.environ.get("VPPCTL_TEST_FUZZ", "200"))
 """Examples of each test."""
 SEED = int(os.environ.get("VPPCTL_TEST_SEED", "6"))
-LONG = TOTAL > 10_000
+LONG = TOTAL > 1_000
 DUMPS = ("sw_interface_dump", "af_packet_dump", "memif_dump", "memif_socket_filename_dump", "ip_address_dump")
 HOSTS = {"h1": Host(5, "02:00:00:00:00:01"), "h2": Host(6, "02:00:00:00:00:02")}
 counts: Counter[str] = Counter()
