@@ -81,6 +81,12 @@ class Reconciler:
         """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
         self._strays.sweep()
 
+    def compare(self) -> None:
+        """Look at everything, since some of what happened was not heard."""
+        self.nsids.doubt()
+        self.backlog.add(self.all_pairs())
+        self.sweep()
+
     def all_pairs(self) -> set[PairId]:
         """Everything that is configured or was ever made."""
         return self.desired.all_pairs() | {self.desired.pair_of(name) for name in self.memory.places}
@@ -187,7 +193,7 @@ class Reconciler:
             if not self.started:
                 self._beginning.planned(result, work.spaces)
             work.policy = work.policy.later()
-            following = self._execute(result, work)
+            following = self._execute(result, observed, work)
             if failed := scope & (work.failures.keys() - work.blind):
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
                 observed, seen = self._look(stack, failed, work)
@@ -249,7 +255,7 @@ class Reconciler:
             for netns in self.places.wanted(names | self.memory.partners(names)).keys() & texts.keys():
                 self._fail(pair, Failure(observed.unseen[netns].errno or 0, texts[netns]), work)
 
-    def _execute(self, result: Plan, work: Pass) -> set[PairId]:
+    def _execute(self, result: Plan, observed: ObservedState, work: Pass) -> set[PairId]:
         """Carry out the stages in order; returns the pairs that something was done about."""
         touched, left = set[PairId](), set[NetnsId]()
         for stage in (result.deletes, result.namespaces, result.creates, result.settings):
@@ -257,7 +263,7 @@ class Reconciler:
                 continue
             self._on_progress()
             operations: list[Operation] = list(stage)
-            for outcome in self.executor.execute(operations, work.spaces):
+            for outcome in self.executor.execute(operations, work.spaces, observed):
                 self.results["failed" if outcome.failure else "ok"] += 1
                 parts = by_pair(outcome.operation)
                 pairs = parts.keys()

@@ -226,8 +226,7 @@ class Agent:
                     self.pulse.reload()
                     self.ready = False
                     self._read_again()
-                reconciler.backlog.add(reconciler.all_pairs())
-                reconciler.sweep()
+                reconciler.compare()
                 self.vpp.wake()
             case Stop():
                 self.stopping = True

@@ -21,7 +21,7 @@ from vppctl.linux.resolve import resolve
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.operations import DeleteLinks, Doomed, Failure, Operation
 from vppctl.reconcile.ownership import is_frozen, owned
-from vppctl.reconcile.state import Link, LinkKey, NetnsId, PairId
+from vppctl.reconcile.state import Link, LinkKey, NetnsId, ObservedState, PairId
 
 log = logging.getLogger("vppctl.agent")
 
@@ -127,6 +127,7 @@ def remove(
     there: dict[NetnsId, list[Link]] = {}
     for link in links:
         there.setdefault(link.netns, []).append(link)
+    seen = ObservedState.of(list(links))
     spaces_left, room = list(there), spaces_at_once()
     for start in range(0, len(spaces_left), room):
         part = spaces_left[start : start + room]
@@ -139,5 +140,5 @@ def remove(
                 space = resolve(places[netns].reference, create=False)
                 if isinstance(space, Netns) and stack.enter_context(space).id == netns:
                     spaces[netns] = space
-            for netns, outcome in zip(part, executor.execute(operations, spaces), strict=True):
+            for netns, outcome in zip(part, executor.execute(operations, spaces, seen), strict=True):
                 yield netns, there[netns], outcome.failure

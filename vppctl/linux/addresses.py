@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from vppctl.linux import wire
+from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 
 MANY = 128
@@ -89,11 +90,15 @@ def all_addresses(
     if len(raw) > MANY:
         # While duplicate address detection ends everywhere, the dump may be interrupted by each.
         with contextlib.suppress(DumpInterruptedError):
-            _addresses(rtnl.dump(wire.dump_addresses(nsid=nsid)), found)
+            bodies = rtnl.dump(wire.dump_addresses(nsid=nsid))
+            with Reading():
+                _addresses(bodies, found)
             left = [link for link in raw if _lacks(found.get(link.index, ()), expected.get(link.name, ()))]
     for link in left:
-        found.pop(link.index, None)
-        _addresses(_addresses_of(rtnl, link.index, nsid), found)
+        bodies, own = _addresses_of(rtnl, link.index, nsid), dict[int, list[Address]]()
+        with Reading():
+            _addresses(bodies, own)
+        found[link.index] = own.get(link.index, [])
     return found
 
 

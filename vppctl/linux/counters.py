@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns
+from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import Statistics
 
@@ -27,11 +28,14 @@ def read_counters(space: Netns, indexes: Collection[int]) -> dict[int, Statistic
         except DumpInterruptedError as error:
             # Of each link the newest: none depends on another.
             bodies = error.bodies
-        found = dict(map(_read, bodies))
+        with Reading():
+            found = dict(map(_read, bodies))
         # A dump proves what it shows, and nothing else.
         missing = [index for index in indexes if index not in found]
-        for answer in rtnl.ask([wire.get_counters(index) for index in missing]):
-            found.update(map(_read, answer.bodies))
+        answers = rtnl.ask([wire.get_counters(index) for index in missing])
+        with Reading():
+            for answer in answers:
+                found.update(map(_read, answer.bodies))
     return {index: found[index] for index in indexes if index in found}
 
 

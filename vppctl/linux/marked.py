@@ -10,6 +10,7 @@ from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import Peers, Raw, complete, each_link, read_link
+from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.marks import Marks, is_doomed
@@ -46,7 +47,9 @@ def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], marks: Marks, n
     unseen: dict[str, OSError] = {}
     for reference, space in spaces:
         try:
-            found = [raw for raw in _veths(space) if _is_marked(raw, marks)]
+            veths = _veths(space)
+            with Reading():
+                found = [raw for raw in veths if _is_marked(raw, marks)]
             if found:
                 nsids.assign_many([space])
         except PermissionError as error:
@@ -61,8 +64,12 @@ def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], marks: Marks, n
     with Rtnl() as own:
         peers = Peers(nsids, own, {*marked, nsids.own})
         for netns, raw in marked.items():
-            known = peers.of(netns, raw)
-            links += [complete(r, (), known) for r in raw]
+            try:
+                known = peers.of(netns, raw)
+                with Reading():
+                    links += [complete(r, (), known) for r in raw]
+            except OSError as error:
+                unseen[places.pop(netns).description] = error
     return Marked(links, places, unseen)
 
 
@@ -77,5 +84,6 @@ def _veths(space: Netns) -> list[Raw]:
         try:
             bodies = [body for _, body in rtnl.dump(wire.dump_links(kind="veth"))]
         except DumpInterruptedError as error:
-            bodies = each_link(rtnl, sorted({wire.IFINFO.unpack_from(body)[2] for _, body in error.bodies}), None)
+            seen = {read_link(space.id, body).index for _, body in error.bodies}
+            bodies = each_link(rtnl, sorted(seen), None)
     return [read_link(space.id, body) for body in bodies]

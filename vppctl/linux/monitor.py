@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from vppctl.linux import wire
 from vppctl.linux.nsids import NsidTable
-from vppctl.linux.rtnl import SOL_NETLINK, force_receive_buffer
+from vppctl.linux.reading import Reading, UnreadableError
+from vppctl.linux.rtnl import ROOM, SOL_NETLINK, force_receive_buffer
 from vppctl.reconcile.state import NetnsId
 
 NETLINK_ADD_MEMBERSHIP, NETLINK_LISTEN_ALL_NSID = 1, 8
@@ -63,6 +64,7 @@ class LinkMonitor:
     def __init__(self, nsids: NsidTable, deliver: Callable[[KernelEvent], None]) -> None:
         self._nsids, self._deliver = nsids, deliver
         self._reading, self._lost = threading.Lock(), False
+        self._room = memoryview(bytearray(ROOM))
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
         force_receive_buffer(self._socket, RECEIVE_BUFFER)
@@ -98,7 +100,9 @@ class LinkMonitor:
     def _receive(self, changed: set[LinkChanged]) -> bool:
         """Take one datagram; False when there is none."""
         try:
-            data, ancillary, _, sender = self._socket.recvmsg(1 << 16, socket.CMSG_SPACE(4), socket.MSG_DONTWAIT)
+            size, ancillary, _, sender = self._socket.recvmsg_into(
+                [self._room], socket.CMSG_SPACE(4), socket.MSG_DONTWAIT
+            )
         except BlockingIOError:
             return False
         except OSError as error:
@@ -113,6 +117,15 @@ class LinkMonitor:
         for level, kind, value in ancillary:
             if (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID):
                 netns = self._nsids.netns(struct.unpack("=i", value[:4])[0])
+        try:
+            with Reading():
+                self._read(bytes(self._room[:size]), netns, changed)
+        except UnreadableError:
+            # What it was about is not known.
+            self._lost = True
+        return True
+
+    def _read(self, data: bytes, netns: NetnsId | None, changed: set[LinkChanged]) -> None:
         for kind, _, _, _, body in wire.messages(data):
             if kind == wire.RTM_DELNSID:
                 # Ids of this namespace only; other namespaces number theirs themselves.
@@ -124,7 +137,6 @@ class LinkMonitor:
                 changed.add(LinkChanged(netns, wire.IFINFO.unpack_from(body)[2], wire.link_name(body)))
             elif kind in _ADDRESSES:
                 changed.add(LinkChanged(netns, wire.IFADDR.unpack_from(body)[4], ""))
-        return True
 
     def _gone(self, body: bytes) -> None:
         value = wire.attributes(body, 4).get(wire.NETNSA_NSID)

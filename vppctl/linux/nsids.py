@@ -5,16 +5,22 @@ An id does not pin its namespace. The kernel chooses it, and takes it back when 
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Collection, Sequence
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns, open_own
+from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import Answer, DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import NetnsId
 
 FEW = 8
 """Up to so many namespaces are asked for one by one: a busy one knows thousands."""
+
+_NONE = (0, errno.EINVAL, errno.ENOENT, errno.ENODEV, errno.ENONET)
+"""What the kernel says of an id, or of one that is no more (rtnl_net_getid, net/core/net_namespace.c)."""
 
 
 class NsidTable:
@@ -24,6 +30,8 @@ class NsidTable:
         self._lock = threading.Lock()
         self._ids: dict[int, NetnsId] = {}
         self._nsids: dict[NetnsId, int] = {}
+        self._sure: set[NetnsId] = set()
+        """Those that were asked for their id, and whose end would have been heard since."""
         with open_own() as own:
             self.own = own.id
             self.assign_many([own])
@@ -43,7 +51,7 @@ class NsidTable:
 
     def assign_many(self, spaces: Sequence[Netns]) -> None:
         """See to it that each of these has an id, in one batch; from then on the monitor hears its events."""
-        fresh = [netns for netns in spaces if netns.id not in self._nsids]
+        fresh = [netns for netns in spaces if netns.id not in self._sure]
         if not fresh:
             return
         with Rtnl() as rtnl:
@@ -52,21 +60,32 @@ class NsidTable:
             answers = rtnl.ask([wire.get_nsid(netns.fd) for netns in fresh])
         with self._lock:
             for netns, answer in zip(fresh, answers, strict=True):
-                if (nsid := _nsid(answer)) is not None:
+                nsid, before = _nsid(answer), self._nsids.get(netns.id)
+                if before not in (None, nsid):
+                    # An older one had its device and inode.
+                    self._drop(before)
+                if nsid is not None:
                     # Whose id it was has died; its end may be among the events that were lost.
                     self._drop(nsid)
                     self._ids[nsid] = netns.id
                     self._nsids[netns.id] = nsid
+                    self._sure.add(netns.id)
+
+    def doubt(self) -> None:
+        """Events were lost, the end of a namespace may be among them: each is asked for its id again."""
+        with self._lock:
+            self._sure.clear()
 
     def forget(self, nsid: int) -> NetnsId | None:
         """The namespace with this id has died; returns which it was."""
         with self._lock:
             return self._drop(nsid)
 
-    def _drop(self, nsid: int) -> NetnsId | None:
-        netns = self._ids.pop(nsid, None)
+    def _drop(self, nsid: int | None) -> NetnsId | None:
+        netns = self._ids.pop(nsid, None) if nsid is not None else None
         if netns is not None and self._nsids.get(netns) == nsid:
             del self._nsids[netns]
+            self._sure.discard(netns)
         return netns
 
     def seen_from(
@@ -75,26 +94,30 @@ class NsidTable:
         """Which of `others` these ids belong to in another namespace; `rtnl` is open in the agent's own.
 
         A dump of ids ends after one datagram, as if there were no more (rtnl_net_dumpid, net/core/net_namespace.c): it
-        shows which are in use, and what it does not show is asked for.
+        shows which are in use, and what it does not show is asked for. Raises OSError: a peer whose namespace could not
+        be asked for is not a peer that is elsewhere.
         """
         target = self.nsid(netns)
         if target is None:
-            return {}
+            raise OSError(errno.ENODATA, "the kernel has given it no id")
         found: dict[int, NetnsId] = {}
         shown: set[int] = set()
         if len(others) > FEW:
-            for _, body in _dumped(rtnl, target):
-                attributes = wire.attributes(body, 4)
-                nsid = wire.INT.unpack(attributes[wire.NETNSA_NSID])[0]
-                shown.add(nsid)
-                here = attributes.get(wire.NETNSA_CURRENT_NSID)
-                if here and (known := self.netns(wire.INT.unpack(here)[0])):
-                    found[nsid] = known
+            with Reading():
+                for _, body in _dumped(rtnl, target):
+                    attributes = wire.attributes(body, 4)
+                    nsid = wire.INT.unpack(attributes[wire.NETNSA_NSID])[0]
+                    shown.add(nsid)
+                    here = attributes.get(wire.NETNSA_CURRENT_NSID)
+                    if here and (known := self.netns(wire.INT.unpack(here)[0])):
+                        found[nsid] = known
         if set(ids) <= shown:
             return found
         there = set(found.values())
         asked = [(o, nsid) for o in others if o not in there and (nsid := self.nsid(o)) is not None]
         for (other, _), answer in zip(asked, rtnl.ask([wire.get_nsid_in(target, n) for _, n in asked]), strict=True):
+            if answer.errno not in _NONE:
+                raise OSError(answer.errno, answer.text or os.strerror(answer.errno))
             if (nsid := _nsid(answer)) is not None:
                 found[nsid] = other
         return found
@@ -111,6 +134,7 @@ def _dumped(rtnl: Rtnl, target: int) -> list[tuple[int, bytes]]:
 def _nsid(answer: Answer) -> int | None:
     """The id in the kernel's answer; None when there is none, or the namespace is no more."""
     for _, body in answer.bodies:
-        nsid: int = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
+        with Reading():
+            nsid: int = wire.INT.unpack(wire.attributes(body, 4)[wire.NETNSA_NSID])[0]
         return nsid if nsid >= 0 else None
     return None

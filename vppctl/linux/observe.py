@@ -19,6 +19,7 @@ from vppctl.linux.counters import statistics
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import read_checksums
+from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import Link, NetnsId, ObservedState
 
@@ -60,6 +61,12 @@ class Raw(NamedTuple):
         """An attribute that is a number; 0 when it is not there."""
         value = self.attributes.get(kind)
         return wire.UINT.unpack_from(value)[0] if value else 0
+
+    @property
+    def kind(self) -> str:
+        """IFLA_INFO_KIND; empty when it has none."""
+        info = self.attributes.get(wire.IFLA_LINKINFO, b"")
+        return "veth" if info.startswith(_VETH) else wire.string(wire.attributes(info, 0).get(wire.IFLA_INFO_KIND, b""))
 
 
 def observe(
@@ -111,7 +118,9 @@ class Peers(NamedTuple):
             return {}
         if nsid is not None:
             return self.nsids.known()
-        return self.nsids.seen_from(netns, {wire.INT.unpack(v)[0] for v in values}, self.own, self.others)
+        with Reading():
+            ids = {wire.INT.unpack(v)[0] for v in values}
+        return self.nsids.seen_from(netns, ids, self.own, self.others)
 
 
 def _read(
@@ -124,7 +133,8 @@ def _read(
     raw += [link for link in more if link.index not in indexes]
     addresses = all_addresses(rtnl, raw, names, nsid)
     known = peers.of(netns, raw, nsid)
-    return [complete(r, addresses.get(r.index, ()), known) for r in raw]
+    with Reading():
+        return [complete(r, addresses.get(r.index, ()), known) for r in raw]
 
 
 def _named(rtnl: Rtnl, netns: NetnsId, names: Collection[str], nsid: int | None) -> list[Raw]:
@@ -146,7 +156,8 @@ def each_link(rtnl: Rtnl, which: Collection[str | int], nsid: int | None) -> lis
     for answer in rtnl.ask([wire.get_link(one, nsid) for one in which]):
         if answer.errno not in (0, errno.ENODEV):
             raise OSError(answer.errno, answer.text or os.strerror(answer.errno))
-        found.update((wire.IFINFO.unpack_from(body)[2], body) for _, body in answer.bodies)
+        with Reading():
+            found.update((wire.IFINFO.unpack_from(body)[2], body) for _, body in answer.bodies)
     return list(found.values())
 
 
@@ -160,18 +171,17 @@ def _with_checksums(links: list[Link], space: Netns, own: NetnsId) -> list[Link]
 
 
 def read_link(netns: NetnsId, body: bytes) -> Raw:
-    """A link from the body of an RTM_NEWLINK."""
-    _, _, index, flags, _ = wire.IFINFO.unpack_from(body)
-    attributes = wire.attributes(body, wire.IFINFO.size, _WANTED)
-    name, alias = attributes.get(wire.IFLA_IFNAME, b""), attributes.get(wire.IFLA_IFALIAS)
+    """A link from the body of an RTM_NEWLINK. Raises UnreadableError."""
+    with Reading():
+        _, _, index, flags, _ = wire.IFINFO.unpack_from(body)
+        attributes = wire.attributes(body, wire.IFINFO.size, _WANTED)
+        name, alias = attributes[wire.IFLA_IFNAME], attributes.get(wire.IFLA_IFALIAS)
     return Raw(netns, index, flags, wire.string(name), wire.string(alias) if alias else "", attributes)
 
 
 def complete(raw: Raw, addresses: Iterable[Address], peers: Mapping[int, NetnsId]) -> Link:
     """The link with its addresses, and with its peer's namespace by the ids that `peers` explains."""
     attributes = raw.attributes
-    info = attributes.get(wire.IFLA_LINKINFO, b"")
-    kind = "veth" if info.startswith(_VETH) else wire.string(wire.attributes(info, 0).get(wire.IFLA_INFO_KIND, b""))
     peer_index = raw.number(wire.IFLA_LINK)
     peer_netns = raw.netns if peer_index else None
     if wire.IFLA_LINK_NETNSID in attributes:
@@ -184,7 +194,7 @@ def complete(raw: Raw, addresses: Iterable[Address], peers: Mapping[int, NetnsId
         netns=raw.netns,
         index=raw.index,
         name=raw.name,
-        kind=kind,
+        kind=raw.kind,
         mac=attributes.get(wire.IFLA_ADDRESS, b"").hex(":"),
         mtu=raw.number(wire.IFLA_MTU),
         up=bool(raw.flags & wire.IFF_UP),

@@ -13,11 +13,15 @@ from typing import NamedTuple, Self
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns, inside
+from vppctl.linux.reading import UnreadableError
 
 SOL_NETLINK = 270
 NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK = 11, 10, 12
 """Socket options, linux/netlink.h."""
 SO_RCVBUFFORCE = 33
+PATIENCE = 30
+"""Seconds to wait for an answer. All but the rest of a dump is there when send() returns (netlink_unicast_kernel)."""
+_TIMEVAL = struct.Struct("@ll")
 RECEIVE_BUFFER = 8 << 20
 """Octets; an error is charged about 1 KiB, an echo 2 KiB."""
 CHUNK = 2000
@@ -31,9 +35,9 @@ SEND_LIMIT = 128 << 10
 DUMP_TRIES = 3
 ROOM = 128 << 10
 """Bytes that one datagram may have. The kernel's limit is lower: 32 KiB, or the largest link of a dump."""
-_FLAGS_AT, _SEQUENCE_AT = 6, 8
+_KIND_AT, _FLAGS_AT, _SEQUENCE_AT = 4, 6, 8
 """Where they are in a struct nlmsghdr (linux/netlink.h)."""
-_FLAGS, _SEQUENCE = struct.Struct("=H"), struct.Struct("=I")
+_KIND, _FLAGS, _SEQUENCE = struct.Struct("=H"), struct.Struct("=H"), struct.Struct("=I")
 
 
 class _Room(threading.local):
@@ -73,6 +77,8 @@ class Rtnl:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
+        # By the socket and not by Python, which would ask poll(2) before each call.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(PATIENCE, 0))
         force_receive_buffer(self._socket, RECEIVE_BUFFER)
         # To the kernel: nobody else in the namespace can send to a connected socket (netlink_getsockbyportid,
         # net/netlink/af_netlink.c), and who has CAP_NET_ADMIN there could otherwise answer in its place.
@@ -145,11 +151,11 @@ class Rtnl:
         self._sequence += len(messages)
         _FLAGS.pack_into(block, at + _FLAGS_AT, _FLAGS.unpack_from(block, at + _FLAGS_AT)[0] | wire.NLM_F_ACK)
         self._socket.send(block)
-        while not self._collect(answers, first):
+        while not self._collect(answers, messages, first):
             pass
         return answers
 
-    def _collect(self, answers: list[Answer], first: int) -> bool:
+    def _collect(self, answers: list[Answer], messages: Sequence[bytes], first: int) -> bool:
         """Take one datagram; True when the answer to the last message was in it. They are numbered from `first` on."""
         done = False
         for kind, flags, sequence, _, body in wire.messages(self._receive()):
@@ -161,14 +167,17 @@ class Rtnl:
                 if (said := wire.error(body, flags)) != _NO_ERROR:
                     answers[number] = Answer(*said, answer.bodies)
                 done = done or number == len(answers) - 1
-            else:
+            elif kind == _new(messages[number]):
                 answers[number] = answer._replace(bodies=(*answer.bodies, (kind, body)))
         return done
 
     def _receive(self) -> bytes:
         """One datagram, whole. Raises OSError."""
         # MSG_TRUNC: returns how long the datagram is, also when that is more than there was room for (recv(2)).
-        size = self._socket.recv_into(_room.buffer, 0, socket.MSG_TRUNC)
+        try:
+            size = self._socket.recv_into(_room.buffer, 0, socket.MSG_TRUNC)
+        except BlockingIOError:
+            raise OSError(errno.ETIMEDOUT, f"the kernel has not answered within {PATIENCE} s") from None
         if size > ROOM:
             raise OSError(errno.EMSGSIZE, f"a netlink message of {size} bytes is larger than {ROOM}")
         return bytes(memoryview(_room.buffer)[:size])
@@ -204,8 +213,18 @@ class Rtnl:
                     return bodies, interrupted
                 if kind == wire.NLMSG_ERROR:
                     number, said = wire.error(body, flags)
+                    if not number:
+                        # An acknowledgement, which no dump has: it will not end.
+                        raise UnreadableError
                     raise OSError(number, said or os.strerror(number))
-                bodies.append((kind, body))
+                if kind == _new(request):
+                    bodies.append((kind, body))
+
+
+def _new(request: bytes) -> int:
+    """The type of the messages that answer this one: the first of its family of four (linux/rtnetlink.h)."""
+    kind: int = _KIND.unpack_from(request, _KIND_AT)[0]
+    return kind & ~3
 
 
 def force_receive_buffer(netlink: socket.socket, size: int) -> None:
