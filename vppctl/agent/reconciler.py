@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
 from vppctl.agent.isolation import by_halves
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
+from vppctl.agent.search import Search
 from vppctl.agent.work import Pass, as_failed
 from vppctl.errors import cause, shortage
 from vppctl.linux.executor import Executor
@@ -37,8 +38,6 @@ log = logging.getLogger("vppctl.agent")
 ROUNDS = 6
 """Plans made in one pass before what still does not hold is called a failure: namespaces, links, what the kernel
 took away as a side effect (IPv6 addresses on link down), and verification, with some to spare."""
-SEARCH_PAUSE = 5.0
-"""Seconds until a search of all namespaces that could not be made is tried again."""
 
 
 class Reconciler:
@@ -60,6 +59,7 @@ class Reconciler:
         self.resolver = resolver
         self.places = Places(self.desired, resolver, nsids)
         self.memory = self.places.memory
+        self.search = Search(self.desired, self.memory, nsids)
         self._adopt = adopt
         self.nsids = nsids
         self.executor = Executor(nsids)
@@ -72,13 +72,26 @@ class Reconciler:
         """Whether everything that can be looked at was looked at once."""
         self._first: set[PairId] | None = None
         """Pairs of the start that were not looked at yet."""
-        self._sweep, self._sweep_at = True, 0.0
         self._whole, self._looked_at = True, set[PairId]()
         """Whether the kernel has answered all of the present run, and what that has looked at."""
 
     def sweep(self) -> None:
-        """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
-        self._sweep = True
+        """Look for our marks in every namespace from the next pass on: links may have been moved unheard."""
+        self.search.want()
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until `run` has something to do; None when nothing is due."""
+        waits = [self.backlog.wait(now), None if (at := self.search.wait()) is None else max(0.0, at - now)]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def compare(self, now: float, *, at_once: bool) -> None:
+        """Look at everything; unless it is to be done at once, what is put does not wait for that."""
+        if at_once:
+            self.backlog.add(self.all_pairs())
+        else:
+            # For whoever causes so many events that some are lost: again and again, if they like.
+            self.backlog.soon(self.all_pairs(), now, 0.0)
+        self.sweep()
 
     def all_pairs(self) -> set[PairId]:
         """Everything that is configured or was ever made."""
@@ -103,8 +116,7 @@ class Reconciler:
         self._first = self.desired.all_pairs() if self._first is None else self._first
         if not self.started:
             scope |= self._first
-        if self._sweep and now >= self._sweep_at:
-            scope |= self._search(now)
+        scope |= self.search.part(now)
         news: dict[str, Condition | None] = {}
         self._whole, self._looked_at = True, set()
         for part in self.places.parts(scope):
@@ -136,7 +148,7 @@ class Reconciler:
 
     def survey(self) -> Iterator[tuple[ObservedState, Plan]]:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
-        scope = self.desired.all_pairs() | self._search(0.0)
+        scope = self.desired.all_pairs() | self.search.whole()
         for part in self.places.parts(scope):
             work = Pass(part, Policy())
             with ExitStack() as stack:
@@ -144,18 +156,6 @@ class Reconciler:
                 result = plan(self.desired, observed, pairs - work.blind)
                 result.conditions.update(work.conditions)
                 yield observed, result
-
-    def _search(self, now: float) -> set[PairId]:
-        """The pairs of links of ours that were not known, wherever on the host they are."""
-        try:
-            found = self.places.search()
-        except OSError as error:
-            # What is configured has its places, which are looked at all the same.
-            log.warning("namespaces cannot be searched for links of this label: %s", cause(error))
-            self._sweep_at = now + SEARCH_PAUSE
-            return set()
-        self._sweep = False
-        return found
 
     def _give_up(self, error: Exception, work: Pass) -> None:
         """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""
@@ -237,20 +237,18 @@ class Reconciler:
                 self.backlog.add(wider - scope)
                 wider = scope
             if wider == scope:
-                self._note_unseen(observed, scope, work)
+                self._note_unseen(observed, wanted.keys(), scope, work)
                 return observed, scope
             work.scope |= wider
             scope = wider
 
-    def _note_unseen(self, observed: ObservedState, scope: Iterable[PairId], work: Pass) -> None:
+    def _note_unseen(
+        self, observed: ObservedState, asked: Collection[NetnsId], scope: Iterable[PairId], work: Pass
+    ) -> None:
         """A namespace that cannot be asked concerns the pairs that have to do with it, and no others."""
-        if not observed.unseen:
+        texts = self.places.unseen(observed, asked, work.spaces)
+        if not texts:
             return
-        texts: dict[NetnsId, str] = {}
-        for netns, error in observed.unseen.items():
-            where = space.description if (space := work.spaces.get(netns)) else f"net:[{netns.ino}]"
-            texts[netns] = f"namespace {where} cannot be asked: {cause(error)}"
-            log.warning("%s", texts[netns])
         for pair in scope:
             names = {pair.first, pair.second}
             for netns in self.places.wanted(names | self.memory.partners(names)).keys() & texts.keys():
@@ -287,7 +285,8 @@ class Reconciler:
             if refused := failure if not unsettled else None:
                 said = [as_failed(c, refused.reason, refused.message, anyway=awaiting) for c in said]
             waiting, retried = pair in work.waiting, pair in work.retried
-            looked = Looked(said, work.drift.get(pair, ()), failure is not None, unsettled, waiting, retried)
+            drift, failed, blind = work.drift.get(pair, ()), failure is not None, pair in work.blind
+            looked = Looked(said, drift, failed, unsettled, waiting, retried, blind)
             if contest := self.pacing.conclude(pair, looked, now):
                 said = [as_failed(c, Reason.KERNEL_ERROR, contest, anyway=awaiting and not refused) for c in said]
             news.update((condition.name, condition) for condition in said)

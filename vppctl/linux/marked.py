@@ -1,20 +1,31 @@
-"""Finds the links that carry our marks, in all namespaces of a host."""
+"""Finds the links that carry our marks, in all namespaces of a host.
+
+Most of these namespaces are other people's, who decide how many links are there and how large each is. So a namespace
+is read as it comes, in steps between which others can be served, and only what is marked is kept.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import NamedTuple
 
 from vppctl.linux import wire
-from vppctl.linux.namespaces import Netns
+from vppctl.linux.namespaces import Netns, is_of_own_users
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import Peers, Raw, complete, each_link, read_link
-from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
+from vppctl.linux.rtnl import DUMP_TRIES, Rtnl
 from vppctl.model.interface import NamespaceRef
 from vppctl.reconcile.state import Link, NetnsId
 
 log = logging.getLogger("vppctl.linux")
+
+LIMIT = 256 << 20
+"""Bytes that are read of one namespace: 150,000 ordinary links have as many."""
+STRAYS = 64
+"""Marked links that are taken from one namespace of another user namespace, where anybody can mark links ..."""
+STRAYS_IN_ALL = 256
+"""... and from all of these in one search. The next searches find the others."""
 
 
 class Found(NamedTuple):
@@ -32,26 +43,53 @@ class Marked(NamedTuple):
     places: dict[NetnsId, Found]
     unseen: dict[str, OSError]
     """Namespaces that could not be searched, by their names in messages."""
+    refused: dict[NetnsId, str]
+    """The names of these."""
 
 
-def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], group: int, prefix: str, nsids: NsidTable) -> Marked:
+def observe_marked(
+    spaces: Iterable[tuple[NamespaceRef, Netns] | None], group: int, prefix: str, nsids: NsidTable
+) -> Marked:
     """The VETHs in `group`, or with an alias that starts with `prefix`, in those of these namespaces that let us in.
 
-    A namespace is done with before the next one is taken, so that they may be opened one at a time. Raises OSError.
+    Raises OSError.
     """
+    steps = search(spaces, group, prefix, nsids)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Marked = end.value
+            return found
+
+
+def search(
+    spaces: Iterable[tuple[NamespaceRef, Netns] | None], group: int, prefix: str, nsids: NsidTable
+) -> Generator[None, None, Marked]:
+    """The same in short steps. A namespace is done with before the next one is taken: they are opened one at a time."""
     marked: dict[NetnsId, list[Raw]] = {}
     places: dict[NetnsId, Found] = {}
     unseen: dict[str, OSError] = {}
-    for reference, space in spaces:
+    refused: dict[NetnsId, str] = {}
+    strays = 0
+    for item in spaces:
+        yield
+        if item is None:
+            continue
+        reference, space = item
         try:
-            found = [r for r in _veths(space) if r.number(wire.IFLA_GROUP) == group or r.alias.startswith(prefix)]
-            if found:
+            found = yield from _marked_in(space, group, prefix)
+            if found and is_of_own_users(space):
                 nsids.assign_many([space])
+            elif found:
+                # Without an id: what happens there is nothing to be told of.
+                found = found[: min(STRAYS, STRAYS_IN_ALL - strays)]
+                strays += len(found)
         except PermissionError as error:
             # Of another user namespace than an agent that is root in its own: nothing there can be ours.
             log.debug("namespace %s cannot be entered: %s", space.description, error.strerror)
         except OSError as error:
-            unseen[space.description] = error
+            unseen[space.description], refused[space.id] = error, space.description
         else:
             if found:
                 marked[space.id], places[space.id] = found, Found(reference, space.description)
@@ -61,14 +99,32 @@ def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], group: int, pre
         for netns, raw in marked.items():
             known = peers.of(netns, raw)
             links += [complete(r, (), known) for r in raw]
-    return Marked(links, places, unseen)
+    return Marked(links, places, unseen, refused)
 
 
-def _veths(space: Netns) -> list[Raw]:
-    """All VETHs of a namespace; where the dump cannot be had in one piece, each that was seen is asked for."""
+def _marked_in(space: Netns, group: int, prefix: str) -> Generator[None, None, list[Raw]]:
+    """The marked VETHs of a namespace; where the dump cannot be had in one piece, each that was seen is asked for."""
+    in_group, start = wire.u32(wire.IFLA_GROUP, group), prefix.encode()
+
+    def fits(body: bytes) -> bool:
+        # Most links are not ours, and need not be taken apart.
+        if in_group not in body and start not in body:
+            return False
+        raw = read_link(space.id, body)
+        return raw.number(wire.IFLA_GROUP) == group or raw.alias.startswith(prefix)
+
     with Rtnl(space) as rtnl:
-        try:
-            bodies = [body for _, body in rtnl.dump(wire.dump_links(kind="veth"))]
-        except DumpInterruptedError as error:
-            bodies = each_link(rtnl, sorted({wire.IFINFO.unpack_from(body)[2] for _, body in error.bodies}), None)
-    return [read_link(space.id, body) for body in bodies]
+        rtnl.allow(LIMIT)
+        seen: dict[int, bytes] = {}
+        interrupted = False
+        for _ in range(DUMP_TRIES):
+            interrupted = False
+            for part, changed in rtnl.parts(wire.dump_links(kind="veth")):
+                seen.update((wire.IFINFO.unpack_from(body)[2], body) for _, body in part if fits(body))
+                interrupted = interrupted or changed
+                yield
+            if not interrupted:
+                break
+            rtnl.allow(LIMIT)
+        bodies = each_link(rtnl, sorted(seen), None) if interrupted else seen.values()
+        return [read_link(space.id, body) for body in bodies]
