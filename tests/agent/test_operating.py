@@ -180,15 +180,23 @@ def test_counters_follow_the_traffic_unless_switched_off(vppctl: Vppctl, interva
         packets: int = vppctl.state("b")["statistics"]["in_packets"]
         return packets
 
+    def tentative() -> list[str]:
+        found = [*links()["a"]["addr_info"], *links("ns1")["b"]["addr_info"]]
+        return [address["local"] for address in found if address.get("tentative")]
+
     with Agent(vppctl, "--stats-interval", interval):
         vppctl.put(
             veth("a", "b", ip_addresses=["10.0.0.1/24"]), veth("b", "a", "ns1", ip_addresses=["10.0.0.2/24"]), wait=True
         )
+        # Whatever happens to a link has it looked at, its counters too: detection of duplicates is over a second later.
+        wait_until(lambda: not tentative(), "the kernel to be done with the addresses")
+        vppctl.put(veth("c", "d"))
+        vppctl.wait_state("c", "PENDING", "PeerNotConfigured")
         before = received()
         ip("netns", "exec", "ns1", "ping", "-c3", "-i0.01", "10.0.0.1")
         if interval == "0":
-            vppctl.put(veth("c", "d"))
-            vppctl.wait_state("c", "PENDING", "PeerNotConfigured")
+            vppctl.put(veth("e", "f"))
+            vppctl.wait_state("e", "PENDING", "PeerNotConfigured")
             assert received() == before
         else:
             wait_until(lambda: received() >= before + 3, "the counters to follow")

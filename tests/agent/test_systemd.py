@@ -17,6 +17,8 @@ from tests.support.systemd import ROOT, SYSTEMD, UNITS, Machine
 
 pytestmark = [
     pytest.mark.kernel,
+    # One worker has them all: one machine is started.
+    pytest.mark.xdist_group("systemd"),
     pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd (Debian: systemd)"),
 ]
 

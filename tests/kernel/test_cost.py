@@ -271,31 +271,6 @@ def test_a_namespace_that_cannot_be_searched_is_left_out_ever_longer(
     assert "old" not in links("large")
 
 
-def test_many_links_with_our_marks_are_removed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, in one pass: some seconds for the 2000 that somebody may create in a container."""
-    monkeypatch.setattr(searching, "OF_ONE_NAMESPACE", 10)
-    ip("netns", "add", "x")
-    reconciler = new_reconciler()
-    put(reconciler, between(1))
-    assert states(reconciler.run(0.0)) == {State.APPLIED}
-    batch("x", *(line for n in range(25) for line in stray("x", f"st{n}")))
-    # As many say that they are an interface's that is configured.
-    batch(
-        "x",
-        *(f"link set st{n} alias vppctl:vpp1:a0" for n in range(20)),
-        *(f"link set st{n}p group 0" for n in range(20)),
-    )
-    reconciler.sweep()
-    left, now = 50, 1.0
-    while left:
-        reconciler.run(now)
-        found = len(links("x"))
-        assert left - found <= 2 * 18 or not left
-        assert found < left, "each search removes some"
-        left, now = found, now + 100.0
-    assert links("ns1").keys() == {"a0"}
-
-
 def test_marks_that_any_user_can_set_get_no_id_and_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, the namespace of a user without privileges got an id, and each event there was read from then on."""
     monkeypatch.setattr(marked, "STRAYS", 3)

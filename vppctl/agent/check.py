@@ -38,18 +38,19 @@ class CheckSettings(NamedTuple):
     allowed_dirs: tuple[str, ...] = ()
     docker_host: str | None = None
     vpp_socket: str | None = None
+    create_namespaces: bool = True
 
 
-def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
-    """The differences between this host and the configuration in `entries`, by name.
+def prepare(settings: CheckSettings, entries: Sequence[Entry]) -> tuple[Reconciler, dict[str, VppConfigured]]:
+    """A reconciler that knows this configuration and has looked at nothing yet; and what is configured for VPP.
 
-    Raises VppctlError when it may not look, or when the kernel refuses.
+    Raises VppctlError when it may not look.
     """
     require(TO_READ)
     raise_file_limit()
     nsids = NsidTable()
     microservices = Microservices(settings.docker_host, look_at)
-    resolver = Resolver(microservices, create=True, allowed_dirs=settings.allowed_dirs)
+    resolver = Resolver(microservices, create=settings.create_namespaces, allowed_dirs=settings.allowed_dirs)
     reconciler = Reconciler(settings.label, resolver, nsids)
     in_vpp: dict[str, VppConfigured] = {}
     for kind in Kind:
@@ -63,6 +64,15 @@ def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
                     reconciler.desired.put(found)
     reconciler.desired.serve(host_names(in_vpp))
     _wait_for_docker(microservices, reconciler)
+    return reconciler, in_vpp
+
+
+def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
+    """The differences between this host and the configuration in `entries`, by name.
+
+    Raises VppctlError when it may not look, or when the kernel refuses.
+    """
+    reconciler, in_vpp = prepare(settings, entries)
     try:
         seen = list(reconciler.survey())
         deadline = time.monotonic() + DETECTION

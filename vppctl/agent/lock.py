@@ -249,7 +249,8 @@ def lock_path(label: str) -> Path:
 
 
 def _digest(label: str) -> str:
-    return hashlib.blake2s(label.encode()).hexdigest()
+    """What stands for a long label; no label has a colon, so that no other one is called like this."""
+    return f":{hashlib.blake2s(label.encode()).hexdigest()}"
 
 
 def _fix(error: OSError) -> str:

@@ -10,16 +10,19 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from vppctl.agent.memory import Memory
 from vppctl.agent.resolver import Resolver
 from vppctl.errors import cause
+from vppctl.linux.marked import Marked
 from vppctl.linux.named import inhabited
 from vppctl.linux.namespaces import Netns, is_of_own_users, spaces_at_once
 from vppctl.linux.nsids import NsidTable
 from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef
 from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.state import NetnsId, ObservedState, PairId
+from vppctl.reconcile.ownership import owned
+from vppctl.reconcile.state import Link, NetnsId, ObservedState, PairId
 
 log = logging.getLogger("vppctl.agent")
 
@@ -27,6 +30,17 @@ FEW = 32
 """Namespaces that a pass may hold open without a look at how many descriptors there are."""
 MANY = 16
 """Links in a namespace that are worth a search for a process that is in it."""
+
+
+class Search(NamedTuple):
+    """What a search of all namespaces has found."""
+
+    pairs: set[PairId]
+    """Those of links of ours that were not known."""
+    marked: Marked
+    """All links with marks of ours."""
+    strays: list[Link]
+    """Those among them that are ours and are in places where nothing is configured."""
 
 
 class Places:
@@ -61,6 +75,22 @@ class Places:
             more = f" and {len(those) - 1} more" if len(those) > 1 else ""
             log.warning("namespace %s%s cannot be looked for: %s", those[0], more, why)
         return concerned
+
+    def sort(self, found: Marked, *, started: bool) -> Search:
+        """What of this an earlier run of this agent left, or somebody has moved or created, anywhere on the host.
+
+        As long as the agent starts there are no strays.
+        """
+        for netns, place in found.places.items():
+            self.memory.ways.setdefault(netns, place.reference)
+        ours = owned(self._desired, found.links)
+        news = [link for link in found.links if link.key in ours and not self.memory.knows(link)]
+        # Both ends of one that is tied to a link in a configured place are its pair's affair.
+        in_place = {link.key for link in found.links if self._desired.claimants((link.netns, link.name))}
+        strays = [link for link in news if started and in_place.isdisjoint((link.key, link.peer_key))]
+        apart = {link.key for link in strays}
+        names = self.memory.remember(self._desired, [link for link in news if link.key not in apart])
+        return Search({self._desired.pair_of(name) for name in names}, found, strays)
 
     def parts(self, scope: set[PairId]) -> Iterator[set[PairId]]:
         """The scope in parts, so that the namespaces of each can be held open at one time."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
+from vppctl.agent.beginning import Beginning
 from vppctl.agent.isolation import by_halves
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
-from vppctl.agent.search import Search
-from vppctl.agent.work import Pass, as_failed
+from vppctl.agent.search import HostSearch
+from vppctl.agent.strays import Strays
+from vppctl.agent.work import Pass, as_failed, refused_to
 from vppctl.errors import cause, shortage
 from vppctl.linux.executor import Executor
 from vppctl.linux.host import host_identity
@@ -50,6 +52,7 @@ class Reconciler:
         nsids: NsidTable,
         *,
         adopt: bool = False,
+        takeover: bool = True,
         on_progress: Callable[[], None] = lambda: None,
         on_look: Callable[[], None] = lambda: None,
     ) -> None:
@@ -59,10 +62,11 @@ class Reconciler:
         self.resolver = resolver
         self.places = Places(self.desired, resolver, nsids)
         self.memory = self.places.memory
-        self.search = Search(self.desired, self.memory, nsids)
-        self._adopt = adopt
+        self.search = HostSearch(self.desired.marks, nsids)
+        self._policy, self._beginning = Policy(adopt=adopt, takeover=takeover), Beginning()
         self.nsids = nsids
         self.executor = Executor(nsids)
+        self._strays = Strays(self.desired, self.places, self.executor, self.search)
         self.done: dict[PairId, list[str]] = {}
         """What the last pass did about each pair, in words."""
         self.results: Counter[str] = Counter()
@@ -81,16 +85,11 @@ class Reconciler:
 
     def wait(self, now: float) -> float | None:
         """Seconds until `run` has something to do; None when nothing is due."""
-        waits = [self.backlog.wait(now), None if (at := self.search.wait()) is None else max(0.0, at - now)]
-        return min((wait for wait in waits if wait is not None), default=None)
+        return min((w for w in (self.backlog.wait(now), self.search.wait(now)) if w is not None), default=None)
 
     def compare(self, now: float, *, at_once: bool) -> None:
         """Look at everything; unless it is to be done at once, what is put does not wait for that."""
-        if at_once:
-            self.backlog.add(self.all_pairs())
-        else:
-            # For whoever causes so many events that some are lost: again and again, if they like.
-            self.backlog.soon(self.all_pairs(), now, 0.0)
+        (self.backlog.add if at_once else partial(self.backlog.soon, now=now, delay=0.0))(self.all_pairs())
         self.sweep()
 
     def all_pairs(self) -> set[PairId]:
@@ -116,13 +115,15 @@ class Reconciler:
         self._first = self.desired.all_pairs() if self._first is None else self._first
         if not self.started:
             scope |= self._first
-        scope |= self.search.part(now)
+        scope |= self._strays.search(now, started=self.started)
         news: dict[str, Condition | None] = {}
         self._whole, self._looked_at = True, set()
         for part in self.places.parts(scope):
             if not part <= self._looked_at:
                 news |= by_halves(part, partial(self._pass, now))
-        self.started = self.started or self._whole
+        if self._whole and not self.started:
+            self.started = True
+            self._beginning.over(self.results["failed"])
         return news
 
     def _pass(self, now: float, scope: set[PairId], error: Exception | None = None) -> dict[str, Condition | None]:
@@ -130,9 +131,8 @@ class Reconciler:
         self._on_progress()
         first = self._first or set()
         retried, doubtful = self.pacing.retried(scope, now), self.pacing.doubtful()
-        work = Pass(
-            scope - self._looked_at, Policy(bool(first), self._adopt, first, retried, doubtful), retried=retried
-        )
+        policy = self._policy._replace(start=bool(first), only=first, retried=retried, doubtful=doubtful)
+        work = Pass(scope - self._looked_at, policy, retried=retried)
         if error is None:
             try:
                 with ExitStack() as stack:
@@ -146,14 +146,15 @@ class Reconciler:
         self.done.update(work.done)
         return self._conclude(work, now)
 
-    def survey(self) -> Iterator[tuple[ObservedState, Plan]]:
+    def survey(self, policy: Policy | None = None) -> Iterator[tuple[ObservedState, Plan]]:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
-        scope = self.desired.all_pairs() | self.search.whole()
+        self.search.restart()
+        scope = self._strays.search(0.0, started=False) | self.all_pairs()
         for part in self.places.parts(scope):
-            work = Pass(part, Policy())
+            work = Pass(part, policy or Policy())
             with ExitStack() as stack:
                 observed, pairs = self._look(stack, work.scope, work)
-                result = plan(self.desired, observed, pairs - work.blind)
+                result = plan(self.desired, observed, pairs - work.blind, work.policy)
                 result.conditions.update(work.conditions)
                 yield observed, result
 
@@ -193,7 +194,9 @@ class Reconciler:
             if result:
                 known = active if number == ROUNDS - 1 else {pair for pair in active if self.pacing.is_known(pair)}
                 self._note_drift(observed, result, known, work)
-            work.policy = Policy(doubtful=work.policy.doubtful)
+            if not self.started:
+                self._beginning.planned(result, work.spaces)
+            work.policy = work.policy.later()
             following = self._execute(result, work)
             if failed := scope & (work.failures.keys() - work.blind):
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
@@ -210,7 +213,7 @@ class Reconciler:
 
     def _let_be(self, observed: ObservedState, pairs: set[PairId], work: Pass) -> None:
         """Take note of what is to be done about these, and do not do it."""
-        result = plan(self.desired, observed, pairs, Policy(doubtful=work.policy.doubtful))
+        result = plan(self.desired, observed, pairs, work.policy.later())
         work.conditions.update(result.conditions)
         self._note_drift(observed, result, pairs, work)
         work.waiting |= pairs & work.drift.keys()
@@ -229,22 +232,20 @@ class Reconciler:
             concerned = self.places.open(stack, names, work.spaces)
             wanted = self.places.wanted(names)
             observed = observe(work.spaces, wanted, self.nsids)
-            self.memory.forget(names, observed.unseen)
-            found = self.memory.note(self.desired, observed)
+            known = self.memory.forget(names, observed.unseen)
+            observed, found = self.memory.note(self.desired, observed, known)
             wider = scope | (concerned - work.failures.keys()) | {self.desired.pair_of(name) for name in found - names}
             if wider != scope and not self.places.fit(wider):
                 # The next pass is for them.
                 self.backlog.add(wider - scope)
                 wider = scope
             if wider == scope:
-                self._note_unseen(observed, wanted.keys(), scope, work)
+                self._note_unseen(observed, set(wanted), scope, work)
                 return observed, scope
             work.scope |= wider
             scope = wider
 
-    def _note_unseen(
-        self, observed: ObservedState, asked: Collection[NetnsId], scope: Iterable[PairId], work: Pass
-    ) -> None:
+    def _note_unseen(self, observed: ObservedState, asked: set[NetnsId], scope: Iterable[PairId], work: Pass) -> None:
         """A namespace that cannot be asked concerns the pairs that have to do with it, and no others."""
         texts = self.places.unseen(observed, asked, work.spaces)
         if not texts:
@@ -256,7 +257,7 @@ class Reconciler:
 
     def _execute(self, result: Plan, work: Pass) -> set[PairId]:
         """Carry out the stages in order; returns the pairs that something was done about."""
-        touched: set[PairId] = set()
+        touched, left = set[PairId](), set[NetnsId]()
         for stage in (result.deletes, result.namespaces, result.creates, result.settings):
             if not stage:
                 continue
@@ -270,9 +271,12 @@ class Reconciler:
                 failed = f": {outcome.failure.message}" if outcome.failure else ""
                 for pair, part in parts.items():
                     work.done.setdefault(pair, []).append(summary(part) + failed)
-                if outcome.failure:
-                    log.warning("%s", outcome.failure.message)
-                    work.failures.update((pair, outcome.failure) for pair in pairs if pair not in work.failures)
+                if failure := outcome.failure:
+                    log.warning("%s", failure.message)
+                    refused = refused_to(self.desired, outcome.operation, failure)
+                    work.failures.update((pair, failure) for pair in refused if pair not in work.failures)
+                    left |= self._strays.note_refused(outcome.operation, failure)
+        self.memory.drop(key for key in result.leaving if key[0] not in left)
         return touched
 
     def _conclude(self, work: Pass, now: float) -> dict[str, Condition | None]:
@@ -285,9 +289,8 @@ class Reconciler:
             if refused := failure if not unsettled else None:
                 said = [as_failed(c, refused.reason, refused.message, anyway=awaiting) for c in said]
             waiting, retried = pair in work.waiting, pair in work.retried
-            drift, failed, blind = work.drift.get(pair, ()), failure is not None, pair in work.blind
-            looked = Looked(said, drift, failed, unsettled, waiting, retried, blind)
-            if contest := self.pacing.conclude(pair, looked, now):
+            found = work.drift.get(pair, ()), failure is not None, unsettled, waiting, retried, pair in work.blind
+            if contest := self.pacing.conclude(pair, Looked(said, *found), now):
                 said = [as_failed(c, Reason.KERNEL_ERROR, contest, anyway=awaiting and not refused) for c in said]
             news.update((condition.name, condition) for condition in said)
             for name in (pair.first, pair.second):

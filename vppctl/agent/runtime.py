@@ -67,6 +67,7 @@ class Agent:
             resolver,
             self.nsids,
             adopt=settings.resync == "adopt",
+            takeover=settings.takeover,
             on_progress=lambda: self.standing.beat(),
             on_look=lambda: self._take_links(self.sources.hear_links()),
         )

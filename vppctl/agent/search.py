@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
-from vppctl.agent.memory import Memory
 from vppctl.errors import cause
 from vppctl.linux.marked import Marked, search
 from vppctl.linux.named import discover
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.model.interface import NamespaceRef
-from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.state import Link, NetnsId, ObservedState, PairId
+from vppctl.reconcile.marks import Marks
+from vppctl.reconcile.state import NetnsId
 
 log = logging.getLogger("vppctl.agent")
 
@@ -30,8 +28,6 @@ REST, REST_IN_ALL = 4.0, 10.0
 """How many times as long as a part takes nothing is searched after it, and after a whole search."""
 AGAIN = 5.0
 """Seconds until a search that could not be made is tried again."""
-OF_ONE_NAME, OF_ONE_NAMESPACE, IN_ALL = 8, 256, 2048
-"""Links that one search finds at most: those of one configured interface, and of others."""
 LEFT_OUT = 32
 """Searches that a namespace which cannot be searched is left out of, at most; it doubles from one on."""
 
@@ -45,11 +41,11 @@ class _Refused:
     """Searches that it is still left out of."""
 
 
-class Search:
+class HostSearch:
     """Not thread-safe: it belongs to the reconcile loop."""
 
-    def __init__(self, desired: DesiredState, memory: Memory, nsids: NsidTable) -> None:
-        self._desired, self._memory, self._nsids = desired, memory, nsids
+    def __init__(self, marks: Marks, nsids: NsidTable) -> None:
+        self._marks, self._nsids = marks, nsids
         self.at_once = False
         """Whether each search is made in one part: for a process that does nothing else."""
         self._wanted, self._at = True, 0.0
@@ -62,14 +58,14 @@ class Search:
         """Search as soon as possible: links may have been moved unheard."""
         self._wanted = True
 
-    def wait(self) -> float | None:
-        """When there is something to search, by the clock of `part`; None: there is nothing."""
-        return self._at if self._wanted or self._steps else None
+    def wait(self, now: float) -> float | None:
+        """Seconds until there is something to search; None: there is nothing."""
+        return max(0.0, self._at - now) if self._wanted or self._steps else None
 
-    def part(self, now: float) -> set[PairId]:
-        """Search for a while, when it is wanted; returns the pairs of links of ours that were not known."""
+    def part(self, now: float) -> Marked | None:
+        """Search for a while, when it is wanted; what was found, when that was the last part."""
         if now < self._at or not (self._wanted or self._steps):
-            return set()
+            return None
         steps, self._steps = self._steps, None
         if steps is None:
             self._wanted, self._taken, steps = False, 0.0, self._begin()
@@ -81,7 +77,9 @@ class Search:
                 taken = time.thread_time() - began
         except StopIteration as end:
             self._at = now + (self._taken + taken) * REST_IN_ALL
-            return self._take(end.value)
+            found: Marked = end.value
+            self._note_refused(found)
+            return found
         except OSError as error:
             # What is configured has its places, which are looked at all the same.
             log.warning("namespaces cannot be searched for links of this label: %s", cause(error))
@@ -89,51 +87,22 @@ class Search:
         else:
             self._steps, self._at = steps, now + taken * (1.0 + REST)
             self._taken += taken
-        return set()
+        return None
 
-    def whole(self) -> set[PairId]:
-        """One search from its beginning to its end."""
+    def restart(self) -> None:
+        """Have the next part be a whole search, whatever an earlier one has found."""
         self._wanted, self._steps, self._at, self.at_once = True, None, 0.0, True
-        return self.part(0.0)
 
     def _begin(self) -> Generator[None, None, Marked]:
-        marks = self._desired.marks
         for refused in self._refused.values():
             refused.left -= 1
-        return search(self._spaces(), marks.group, marks.prefix, self._nsids)
+        return search(self._spaces(), self._marks, self._nsids)
 
     def _spaces(self) -> Iterator[tuple[NamespaceRef, Netns] | None]:
         """All namespaces, but for those that are left out this time."""
         for item in discover():
             left_out = item and (refused := self._refused.get(item[1].id)) and refused.left > 0
             yield None if left_out else item
-
-    def _take(self, found: Marked) -> set[PairId]:
-        self._note_refused(found)
-        for netns, place in found.places.items():
-            self._memory.ways.setdefault(netns, place.reference)
-        links = self._some([link for link in found.links if not self._memory.knows(link)])
-        return {self._desired.pair_of(name) for name in self._memory.note(self._desired, ObservedState.of(links))}
-
-    def _some(self, links: list[Link]) -> list[Link]:
-        """As many of these as one pass removes while others wait for it; the next search is for the rest.
-
-        Whoever may create links in a container may create thousands with our marks, and the time that it takes to
-        delete links grows with the square of their number.
-        """
-        kept: list[Link] = []
-        counts: Counter[str | NetnsId | None] = Counter()
-        for link in filter(self._desired.marks.owns, links):
-            name = self._desired.owner(link)
-            configured = name in self._desired.configured
-            counts[key := name if configured else link.netns] += 1
-            if counts[key] > (OF_ONE_NAME if configured else OF_ONE_NAMESPACE) or counts[None] >= IN_ALL:
-                self._wanted = True
-                continue
-            # What is configured is looked at in any case, and its links are in their places.
-            counts[None] += not configured
-            kept.append(link)
-        return kept
 
     def _note_refused(self, found: Marked) -> None:
         """Leave out what could not be searched for ever longer, and log it once."""

@@ -18,6 +18,8 @@ class AgentSettings:
     version: str
     once: bool = False
     resync: str = "recreate"
+    takeover: bool = True
+    """Whether unmarked pairs that stand as they are configured become the agent's at its start."""
     create_namespaces: bool = True
     allowed_dirs: tuple[str, ...] = ()
     log_format: str = "text"

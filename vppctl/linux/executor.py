@@ -20,6 +20,7 @@ from vppctl.linux.offload import set_checksum
 from vppctl.linux.rtnl import Answer, Rtnl
 from vppctl.linux.side_by_side import THREADS, side_by_side
 from vppctl.linux.steps import ADDRESSES, LINKS, Step, Steps, failed, refused, run_steps, setting_step
+from vppctl.reconcile.marks import DOOM_BASE
 from vppctl.reconcile.operations import (
     AddAddress,
     CreateNamespace,
@@ -35,9 +36,6 @@ from vppctl.reconcile.operations import (
     SetLink,
 )
 from vppctl.reconcile.state import NetnsId
-
-DOOM_BASE = 0x77000000
-"""Groups of links on their way out are 0x77000000 to 0x77ffffff, a fresh one for each delete."""
 
 
 class Executor:
@@ -122,7 +120,8 @@ class Executor:
         for end, index, is_peer in ((create.first, indexes[0], False), (create.second, indexes[1], True)):
             up = True if is_peer and end.up else None
             place = spaces[end.netns]
-            step = Step(number, wire.set_link(index, up=up, alias=end.alias), ("set up", end, "in namespace", place))
+            message = wire.set_link(index, up=up, group=end.group, alias=end.alias)
+            step = Step(number, message, ("set up", end, "in namespace", place))
             steps.setdefault((LINKS, end.netns), []).append(step)
             if end.addresses:
                 adds = steps.setdefault((ADDRESSES, end.netns), [])
@@ -171,7 +170,10 @@ def _delete_in(space: Netns, links: Sequence[Doomed]) -> Failure | None:
             return _first(links, rtnl.batch([wire.delete_link(links[0].index)]), (errno.ENODEV,))
         group = DOOM_BASE | int.from_bytes(os.urandom(3), "big")
         answers = rtnl.batch([wire.set_link(link.index, group=group) for link in links])
-        answers += rtnl.batch([wire.delete_group(group)])
+        if rtnl.batch([wire.delete_group(group)])[0].errno:
+            # One link that cannot be deleted has the kernel delete none, and whoever may change links in this
+            # namespace may put one, such as lo, into any group (rtnl_group_dellink, net/core/rtnetlink.c).
+            answers = rtnl.batch([wire.delete_link(link.index) for link in links])
     return _first(links, answers, (errno.ENODEV,))
 
 
@@ -201,7 +203,8 @@ def _set_checksum(number: int, space: Netns | None, name: str, failures: dict[in
 
 def _pair(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> bytes:
     first, second = (
-        wire.end(end.name, end.mac, end.mtu, end.group, spaces[end.netns].fd) for end in (create.first, create.second)
+        wire.end(end.name, end.mac, end.mtu, end.fresh or end.group, spaces[end.netns].fd)
+        for end in (create.first, create.second)
     )
     return wire.create_veth(first, second, up=create.first.up)
 
@@ -228,11 +231,11 @@ def _looked_up(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> tuple[int
 
 
 def _first(links: Sequence[Doomed], answers: Iterable[Answer], fine: tuple[int, ...]) -> Failure | None:
-    names = [link.name for link in links]
-    for name, answer in zip([*names, f"{len(names)} links"], answers, strict=False):
-        if answer.errno and answer.errno not in fine:
-            return refused(f"delete {name!r}", answer)
-    return None
+    left = [(link, a) for link, a in zip(links, answers, strict=True) if a.errno and a.errno not in fine]
+    if not left:
+        return None
+    failure = refused(f"delete {left[0][0].name!r}", left[0][1])
+    return failure._replace(links=frozenset(link.index for link, _ in left))
 
 
 def _at(end: End, spaces: Mapping[NetnsId, Netns]) -> str:

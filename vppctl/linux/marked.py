@@ -16,6 +16,7 @@ from vppctl.linux.nsids import NsidTable
 from vppctl.linux.observe import Peers, Raw, complete, each_link, read_link
 from vppctl.linux.rtnl import DUMP_TRIES, Rtnl
 from vppctl.model.interface import NamespaceRef
+from vppctl.reconcile.marks import Marks, is_doomed
 from vppctl.reconcile.state import Link, NetnsId
 
 log = logging.getLogger("vppctl.linux")
@@ -47,14 +48,12 @@ class Marked(NamedTuple):
     """The names of these."""
 
 
-def observe_marked(
-    spaces: Iterable[tuple[NamespaceRef, Netns] | None], group: int, prefix: str, nsids: NsidTable
-) -> Marked:
-    """The VETHs in `group`, or with an alias that starts with `prefix`, in those of these namespaces that let us in.
+def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns] | None], marks: Marks, nsids: NsidTable) -> Marked:
+    """The VETHs that have any of these marks, in those of these namespaces that let us in.
 
-    Raises OSError.
+    Whether they are this label's is another question (`reconcile/ownership.py`). Raises OSError.
     """
-    steps = search(spaces, group, prefix, nsids)
+    steps = search(spaces, marks, nsids)
     while True:
         try:
             next(steps)
@@ -64,7 +63,7 @@ def observe_marked(
 
 
 def search(
-    spaces: Iterable[tuple[NamespaceRef, Netns] | None], group: int, prefix: str, nsids: NsidTable
+    spaces: Iterable[tuple[NamespaceRef, Netns] | None], marks: Marks, nsids: NsidTable
 ) -> Generator[None, None, Marked]:
     """The same in short steps. A namespace is done with before the next one is taken: they are opened one at a time."""
     marked: dict[NetnsId, list[Raw]] = {}
@@ -78,7 +77,7 @@ def search(
             continue
         reference, space = item
         try:
-            found = yield from _marked_in(space, group, prefix)
+            found = yield from _marked_in(space, marks)
             if found and is_of_own_users(space):
                 nsids.assign_many([space])
             elif found:
@@ -102,17 +101,13 @@ def search(
     return Marked(links, places, unseen, refused)
 
 
-def _marked_in(space: Netns, group: int, prefix: str) -> Generator[None, None, list[Raw]]:
+def _is_marked(raw: Raw, marks: Marks) -> bool:
+    group = raw.number(wire.IFLA_GROUP)
+    return group in marks.groups or is_doomed(group) or raw.alias.startswith(marks.prefixes)
+
+
+def _marked_in(space: Netns, marks: Marks) -> Generator[None, None, list[Raw]]:
     """The marked VETHs of a namespace; where the dump cannot be had in one piece, each that was seen is asked for."""
-    in_group, start = wire.u32(wire.IFLA_GROUP, group), prefix.encode()
-
-    def fits(body: bytes) -> bool:
-        # Most links are not ours, and need not be taken apart.
-        if in_group not in body and start not in body:
-            return False
-        raw = read_link(space.id, body)
-        return raw.number(wire.IFLA_GROUP) == group or raw.alias.startswith(prefix)
-
     with Rtnl(space) as rtnl:
         rtnl.allow(LIMIT)
         seen: dict[int, bytes] = {}
@@ -120,7 +115,8 @@ def _marked_in(space: Netns, group: int, prefix: str) -> Generator[None, None, l
         for _ in range(DUMP_TRIES):
             interrupted = False
             for part, changed in rtnl.parts(wire.dump_links(kind="veth")):
-                seen.update((wire.IFINFO.unpack_from(body)[2], body) for _, body in part if fits(body))
+                fitting = (body for _, body in part if _is_marked(read_link(space.id, body), marks))
+                seen.update((wire.IFINFO.unpack_from(body)[2], body) for body in fitting)
                 interrupted = interrupted or changed
                 yield
             if not interrupted:

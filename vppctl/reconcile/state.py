@@ -57,6 +57,10 @@ class NetnsId(NamedTuple):
     ino: int
 
 
+LinkKey = tuple[NetnsId, int]
+"""A namespace and the index of a link there."""
+
+
 class Process(NamedTuple):
     """A running process, by what tells it from others."""
 
@@ -166,6 +170,20 @@ class Link(NamedTuple):
     """IFF_MULTICAST."""
     altnames: tuple[str, ...] = ()
     """Alternative names (IFLA_ALT_IFNAME), which no other interface of the namespace can have as its name."""
+
+    @property
+    def key(self) -> LinkKey:
+        """What tells it from all other links."""
+        return self.netns, self.index
+
+    @property
+    def peer_key(self) -> LinkKey | None:
+        """The same of the other end of a VETH, when it is known where that is."""
+        return (self.peer_netns, self.peer_index) if self.peer_netns else None
+
+    def is_tied_to(self, peer: Link) -> bool:
+        """Whether this is a VETH whose other end is `peer`, as far as this end says."""
+        return self.kind == "veth" and self.peer_netns == peer.netns and self.peer_index == peer.index
 
 
 class Statistics(NamedTuple):
