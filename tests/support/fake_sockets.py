@@ -13,9 +13,9 @@ from typing import Any, Self
 import pytest
 
 from tests.support.fake_kernel import FakeKernel, Space
-from vppctl.agent import places
+from vppctl.agent import places, search, strays
 from vppctl.agent.reconciler import Reconciler
-from vppctl.linux import addresses, executor, monitor, nsids, observe, rtnl, steps, wire
+from vppctl.linux import addresses, executor, marked, monitor, nsids, observe, rtnl, steps, wire
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.model.interface import NamespaceRef, NamespaceType
@@ -113,7 +113,10 @@ class World:
         patch.setattr(executor, "set_checksum", lambda *_, **__: None)
         patch.setattr(steps, "enable_ipv6", lambda *_: None)
         patch.setattr(addresses, "_tells_origin", lambda: True)
-        patch.setattr(places, "discover", self._discover)
+        patch.setattr(search, "discover", self._discover)
+        patch.setattr(strays, "resolve", lambda wanted, create: self.kernel.spaces[int(wanted.name or 0)].handle)
+        for module in (marked, places):
+            patch.setattr(module, "is_of_own_users", lambda space: space is not self.kernel.spaces[-1].handle)
         patch.setattr(places, "inhabited", lambda _: None)
 
     def new(self, count: int) -> FakeKernel:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 
 from vppctl.linux import wire
-from vppctl.linux.observe import Raw, read_link
+from vppctl.linux.observe import LIMIT, LIMIT_A_LINK, Raw, read_link
 from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import Answer, Rtnl
 from vppctl.reconcile.state import Link
@@ -24,7 +24,9 @@ _GONE = (errno.ENODEV, errno.EINVAL, errno.ENONET)
 
 def look(rtnl: Rtnl, links: Sequence[Link], nsid: int | None = None) -> list[Raw | None]:
     """What has the index of each of these links now. Raises OSError."""
+    rtnl.allow(LIMIT + LIMIT_A_LINK * len(links))
     answers = rtnl.ask([_question(link.index, nsid) for link in links])
+    rtnl.allow()
     return [_one(link, answer) for link, answer in zip(links, answers, strict=True)]
 
 

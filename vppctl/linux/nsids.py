@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from vppctl.linux import wire
 from vppctl.linux.namespaces import Netns, open_own
@@ -32,6 +32,8 @@ class NsidTable:
         self._nsids: dict[NetnsId, int] = {}
         self._sure: set[NetnsId] = set()
         """Those that were asked for their id, and whose end would have been heard since."""
+        self._without: set[NetnsId] = set()
+        """Those that have no id on purpose."""
         with open_own() as own:
             self.own = own.id
             self.assign_many([own])
@@ -59,6 +61,7 @@ class NsidTable:
             rtnl.batch([wire.new_nsid(netns.fd) for netns in fresh])
             answers = rtnl.ask([wire.get_nsid(netns.fd) for netns in fresh])
         with self._lock:
+            self._without.difference_update(netns.id for netns in fresh)
             for netns, answer in zip(fresh, answers, strict=True):
                 nsid, before = _nsid(answer), self._nsids.get(netns.id)
                 if before not in (None, nsid):
@@ -70,6 +73,11 @@ class NsidTable:
                     self._ids[nsid] = netns.id
                     self._nsids[netns.id] = nsid
                     self._sure.add(netns.id)
+
+    def do_without(self, spaces: Iterable[NetnsId]) -> None:
+        """Those of these that have no id are not to have one: where the peers of their links are is not known."""
+        with self._lock:
+            self._without.update(netns for netns in spaces if netns not in self._nsids)
 
     def doubt(self) -> None:
         """Events were lost, the end of a namespace may be among them: each is asked for its id again."""
@@ -98,6 +106,8 @@ class NsidTable:
         be asked for is not a peer that is elsewhere.
         """
         target = self.nsid(netns)
+        if target is None and netns in self._without:
+            return {}
         if target is None:
             raise OSError(errno.ENODATA, "the kernel has given it no id")
         found: dict[int, NetnsId] = {}

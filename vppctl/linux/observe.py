@@ -20,11 +20,15 @@ from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import read_checksums
 from vppctl.linux.reading import Reading
-from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
+from vppctl.linux.rtnl import AnswersTooLargeError, DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import Link, NetnsId, ObservedState
 
 MANY = 128
 """More links than this are read by a dump, which costs a third of as many questions."""
+LIMIT, LIMIT_A_LINK = 16 << 20, 64 << 10
+"""Bytes that are read of one namespace in one look, and how many more for each link that is asked for."""
+LIMIT_OF_DUMP, LIMIT_OF_DUMP_A_LINK = 4 << 20, 4 << 10
+"""Bytes after which a dump is given up: all others' links are in it, too."""
 _VETH = wire.text(wire.IFLA_INFO_KIND, "veth")
 _WANTED = frozenset(
     {
@@ -85,6 +89,8 @@ def observe(
         for netns, names in wanted.items():
             space = spaces.get(netns)
             nsid = nsids.nsid(netns)
+            # What was left of what another one may answer.
+            own.allow()
             try:
                 if space is not None:
                     with Rtnl(space) as rtnl:
@@ -95,6 +101,9 @@ def observe(
                 # Of one that is reached by its id: it died between the last event and now.
                 if space is not None or error.errno not in _DEAD:
                     unseen[netns] = error
+                    if nsid is not None and error.errno in _DEAD:
+                        # The id was another one's, whose inode number this one has got; its end was not heard.
+                        nsids.forget(nsid)
     return replace(ObservedState.of(links), reached=frozenset(spaces), unseen=unseen)
 
 
@@ -126,7 +135,12 @@ class Peers(NamedTuple):
 def _read(
     rtnl: Rtnl, peers: Peers, netns: NetnsId, names: Mapping[str, Collection[str]], nsid: int | None = None
 ) -> list[Link]:
-    raw = _named(rtnl, netns, names, nsid) if len(names) > MANY else []
+    limit = LIMIT + LIMIT_A_LINK * len(names)
+    raw: list[Raw] = []
+    if len(names) > MANY:
+        rtnl.allow(LIMIT_OF_DUMP + LIMIT_OF_DUMP_A_LINK * len(names))
+        raw = _named(rtnl, netns, names, nsid)
+    rtnl.allow(limit)
     shown, indexes = {link.name for link in raw}, {link.index for link in raw}
     # By an alternative name, one that the dump has shown comes again.
     more = [read_link(netns, body) for body in each_link(rtnl, [name for name in names if name not in shown], nsid)]
@@ -141,7 +155,7 @@ def _named(rtnl: Rtnl, netns: NetnsId, names: Collection[str], nsid: int | None)
     """Those of the links with these names that a dump shows: it takes no lock, and each question waits for one."""
     try:
         bodies = rtnl.dump(wire.dump_links(nsid=nsid))
-    except DumpInterruptedError:
+    except (DumpInterruptedError, AnswersTooLargeError):
         return []
     return [link for link in (read_link(netns, body) for _, body in bodies) if link.name in names]
 

@@ -7,8 +7,9 @@ import errno
 import os
 import socket
 import struct
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
 from vppctl.linux import wire
@@ -69,11 +70,25 @@ class DumpInterruptedError(OSError):
         self.bodies = bodies
 
 
+class AnswersTooLargeError(OSError):
+    """The kernel has more to answer than was allowed for; `bodies` are the messages of the dump that came before."""
+
+    def __init__(self, allowed: int, bodies: list[tuple[int, bytes]]) -> None:
+        super().__init__(errno.EMSGSIZE, f"the kernel's answers are larger than {allowed >> 10} KiB, and are not read")
+        self.bodies = bodies
+
+
 class Rtnl:
     """A NETLINK_ROUTE socket; it pins its namespace until it is closed, so it is opened per batch."""
 
     def __init__(self, netns: Netns | None = None) -> None:
-        with inside(netns) if netns else contextlib.nullcontext():
+        self._netns = netns
+        self._allowed = self._left = sys.maxsize
+        self._sequence = 0
+        self._open()
+
+    def _open(self) -> None:
+        with inside(self._netns) if self._netns else contextlib.nullcontext():
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
@@ -83,7 +98,6 @@ class Rtnl:
         # To the kernel: nobody else in the namespace can send to a connected socket (netlink_getsockbyportid,
         # net/netlink/af_netlink.c), and who has CAP_NET_ADMIN there could otherwise answer in its place.
         self._socket.connect((0, 0))
-        self._sequence = 0
         # Without CAP_NET_ADMIN in the first user namespace the buffer may be small (net.core.rmem_max).
         size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._chunk_size = max(1, min(CHUNK, size // CHARGE))
@@ -97,6 +111,13 @@ class Rtnl:
     def close(self) -> None:
         """Let go of the socket, and of the namespace with it."""
         self._socket.close()
+
+    def allow(self, size: int = sys.maxsize) -> None:
+        """From now on read answers of so many bytes in all: whoever has links of his own decides how large they are.
+
+        When more are to be read AnswersTooLargeError is raised, and the socket is as good as new.
+        """
+        self._allowed = self._left = size
 
     def batch(self, messages: Sequence[bytes]) -> list[Answer]:
         """Send all messages and collect the answer to each. The kernel works through them in order, errors or not."""
@@ -126,7 +147,7 @@ class Rtnl:
         """All messages of a dump, taken again when the kernel says that it changed meanwhile.
 
         Raises DumpInterruptedError where that goes on, as it does while the links of a busy host come and go; one that
-        fits into one datagram never is. Raises OSError.
+        fits into one datagram never is. Raises AnswersTooLargeError with what came before, OSError.
         """
         seen: list[tuple[int, bytes]] = []
         for _ in range(DUMP_TRIES):
@@ -173,6 +194,11 @@ class Rtnl:
 
     def _receive(self) -> bytes:
         """One datagram, whole. Raises OSError."""
+        if self._left <= 0:
+            # What is still to come, and a dump that has not ended, go with the socket.
+            self.close()
+            self._open()
+            raise AnswersTooLargeError(self._allowed, [])
         # MSG_TRUNC: returns how long the datagram is, also when that is more than there was room for (recv(2)).
         try:
             size = self._socket.recv_into(_room.buffer, 0, socket.MSG_TRUNC)
@@ -180,6 +206,7 @@ class Rtnl:
             raise OSError(errno.ETIMEDOUT, f"the kernel has not answered within {PATIENCE} s") from None
         if size > ROOM:
             raise OSError(errno.EMSGSIZE, f"a netlink message of {size} bytes is larger than {ROOM}")
+        self._left -= size
         return bytes(memoryview(_room.buffer)[:size])
 
     def _discard(self) -> None:
@@ -195,13 +222,30 @@ class Rtnl:
 
     def _dump(self, request: bytes) -> tuple[list[tuple[int, bytes]], bool]:
         """The messages, and whether the kernel says that something changed between them."""
+        bodies: list[tuple[int, bytes]] = []
+        interrupted = False
+        try:
+            for part, changed in self.parts(request):
+                bodies += part
+                interrupted = interrupted or changed
+        except AnswersTooLargeError as error:
+            error.bodies = bodies
+            raise
+        return bodies, interrupted
+
+    def parts(self, request: bytes) -> Iterator[tuple[list[tuple[int, bytes]], bool]]:
+        """A dump as it comes, datagram by datagram: messages, and whether something changed since the last one.
+
+        It has to be taken to its end. Raises AnswersTooLargeError, OSError.
+        """
         self._sequence = sequence = self._sequence + 1
         numbered = bytearray(request)
         _SEQUENCE.pack_into(numbered, _SEQUENCE_AT, sequence)
         self._socket.send(numbered)
-        bodies: list[tuple[int, bytes]] = []
-        interrupted = False
-        while True:
+        done = False
+        while not done:
+            bodies: list[tuple[int, bytes]] = []
+            interrupted = False
             for kind, flags, answered, _, body in wire.messages(self._receive()):
                 if answered != sequence:
                     continue
@@ -210,7 +254,8 @@ class Rtnl:
                     if (number := wire.error(body, 0)[0]) > 0:
                         # It broke off (netlink_dump, net/netlink/af_netlink.c): what is missing is not absent.
                         raise OSError(number, os.strerror(number))
-                    return bodies, interrupted
+                    done = True
+                    break
                 if kind == wire.NLMSG_ERROR:
                     number, said = wire.error(body, flags)
                     if not number:
@@ -219,6 +264,7 @@ class Rtnl:
                     raise OSError(number, said or os.strerror(number))
                 if kind == _new(request):
                     bodies.append((kind, body))
+            yield bodies, interrupted
 
 
 def _new(request: bytes) -> int:
