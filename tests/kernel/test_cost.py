@@ -291,6 +291,20 @@ def test_marks_that_any_user_can_set_get_no_id_and_no_time(monkeypatch: pytest.M
         assert is_of_own_users(own)
 
 
+def test_a_stray_of_any_user_whose_other_end_is_elsewhere_is_deleted() -> None:
+    """Where its other end is cannot be found out, since its namespace has no id, and is of no interest."""
+    reconciler = new_reconciler()
+    put(reconciler, between(1))
+    assert states(reconciler.run(0.0)) == {State.APPLIED}
+    ip("netns", "add", "x")
+    batch("x", *stray("x", "st"), "link set stp group 0")
+    with unprivileged() as pid:
+        ip("-n", "x", "link", "set", "st", "netns", str(pid))
+        reconciler.sweep()
+        reconciler.run(100.0)
+        assert "stp" not in links("x")
+
+
 def test_a_configured_namespace_of_another_user_is_listened_to() -> None:
     reconciler = new_reconciler()
     with unprivileged("link set lo up") as pid:

@@ -64,6 +64,35 @@ def applied(count: int) -> Reconciler:
     return reconciler
 
 
+def test_what_takes_the_index_of_one_that_goes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel deletes no group, for there is something in it that cannot be deleted, each has one more."""
+    reconciler = applied(3)
+    for number in range(3):
+        reconciler.backlog.add(reconciler.desired.delete(f"a{number}"))
+    batch = Rtnl.batch
+    taken: list[str] = []
+    marked: list[bytes] = []
+
+    def disturbed(self: Rtnl, messages: Sequence[bytes]) -> list[Answer]:
+        kind = wire.HEADER.unpack_from(messages[0])[1] if messages else 0
+        if kind == wire.RTM_SETLINK:
+            marked.append(messages[0])
+            if len(marked) == 2:
+                index = wire.IFINFO.unpack_from(messages[0], 16)[2]
+                taken.extend(name for name, link in links("one").items() if link["ifindex"] == index)
+                replace(taken[0], "one", "x")
+        elif kind == wire.RTM_DELLINK and not taken:
+            return [Answer(errno.EOPNOTSUPP)] * len(messages)
+        return batch(self, messages)
+
+    monkeypatch.setattr(Rtnl, "batch", disturbed)
+    reconciler.run(1.0)
+    assert taken
+    found = links("one")
+    assert found.keys() - {"lo"} == {"x"}
+    assert found["x"]["group"] == "default"
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_deletion_spares_what_has_taken_the_index(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     reconciler = applied(count)
@@ -190,6 +219,22 @@ def test_an_id_whose_end_was_not_heard() -> None:
     assert {c.state for c in reconciler.run(1.0).values() if c} == {State.APPLIED}
     assert links("one")["a0"]["ifindex"] == index
     assert nsids.nsid(one.id) == right
+
+
+def test_ids_that_are_doubted_are_asked_for_and_not_given_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that compares everything, and finds nothing to do, sends no message that changes something."""
+    reconciler = applied(1)
+    changes: list[bytes] = []
+    batch = Rtnl.batch
+
+    def noted(self: Rtnl, messages: Sequence[bytes]) -> list[Answer]:
+        changes.extend(messages)
+        return batch(self, messages)
+
+    monkeypatch.setattr(Rtnl, "batch", noted)
+    reconciler.compare(1.0, at_once=True)
+    assert {c.state for c in reconciler.run(1.0).values() if c} <= {State.APPLIED}
+    assert not changes
 
 
 def test_the_address_of_a_host_interface_is_given_back_to_no_other() -> None:

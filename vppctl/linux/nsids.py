@@ -57,13 +57,15 @@ class NsidTable:
         if not fresh:
             return
         with Rtnl() as rtnl:
-            # One that has an id already answers EEXIST: asking is what counts.
-            rtnl.batch([wire.new_nsid(netns.fd) for netns in fresh])
-            answers = rtnl.ask([wire.get_nsid(netns.fd) for netns in fresh])
+            found = _ask(rtnl, [netns for netns in fresh if netns.id in self._nsids])
+            if new := [netns for netns in fresh if found.get(netns.id) is None]:
+                # One that has an id already answers EEXIST: asking is what counts.
+                rtnl.batch([wire.new_nsid(netns.fd) for netns in new])
+                found |= _ask(rtnl, new)
         with self._lock:
-            self._without.difference_update(netns.id for netns in fresh)
-            for netns, answer in zip(fresh, answers, strict=True):
-                nsid, before = _nsid(answer), self._nsids.get(netns.id)
+            self._without.difference_update(found)
+            for netns in fresh:
+                nsid, before = found[netns.id], self._nsids.get(netns.id)
                 if before not in (None, nsid):
                     # An older one had its device and inode.
                     self._drop(before)
@@ -131,6 +133,12 @@ class NsidTable:
             if (nsid := _nsid(answer)) is not None:
                 found[nsid] = other
         return found
+
+
+def _ask(rtnl: Rtnl, spaces: Sequence[Netns]) -> dict[NetnsId, int | None]:
+    """The id that each of these has in the agent's own namespace. Raises OSError."""
+    answers = rtnl.ask([wire.get_nsid(netns.fd) for netns in spaces])
+    return {netns.id: _nsid(answer) for netns, answer in zip(spaces, answers, strict=True)}
 
 
 def _dumped(rtnl: Rtnl, target: int) -> list[tuple[int, bytes]]:
