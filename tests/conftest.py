@@ -44,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Those that get more time come first, so that no worker is left alone with them at the end.
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
     for item in items:
         if item.get_closest_marker("kernel") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))

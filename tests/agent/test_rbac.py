@@ -41,7 +41,8 @@ def as_user(name: str, etcd: Etcd, folder: Path) -> Vppctl:
 def test_the_role_suffices_through_expired_tokens_and_a_restart(etcd: Etcd, tmp_path: Path) -> None:
     """Once, a watch began with a look at a key that the role does not cover, and the agent never heard of a change."""
     vppctl = as_user("agent", etcd, tmp_path)
-    with Agent(vppctl) as agent:
+    # With a command line of its own in /proc.
+    with Agent(vppctl, before=["env"]) as agent:
         vppctl.put(*PAIR, wait=True)
         assert agent.process is not None
         assert PASSWORD.encode() not in Path(f"/proc/{agent.process.pid}/cmdline").read_bytes()

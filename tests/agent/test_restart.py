@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 
@@ -68,6 +69,34 @@ def test_agents_of_two_labels_leave_each_other_alone(vppctl: Vppctl) -> None:
         assert links("ns8")["left"]["ifindex"] == before
     assert vppctl.run("-l", "red", "agent", "run", "--once").returncode == 1
     assert not links("ns8")
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a#1", "b#1"), ("a:#1", "n" * 255)], ids=["plain", "#", "long"])
+def test_agents_of_labels_with_one_link_group(vppctl: Vppctl, names: tuple[str, str]) -> None:
+    """h12521763 has the CRC-24 of vpp1, which the group is derived from. Their documents want other places."""
+    first, second = names
+    for label, space in (("vpp1", "one"), ("h12521763", "two")):
+        documents = [veth(first, second, space, host_if_name="a"), veth(second, first, space, host_if_name="b")]
+        file = vppctl.folder / f"{label}.json"
+        file.write_text(json.dumps({"interface": documents}))
+        vppctl("-l", label, "put", str(file))
+
+    def indexes() -> list[int]:
+        return [links(space)[name]["ifindex"] for space in ("one", "two") for name in "ab"]
+
+    with Agent(vppctl):
+        vppctl.wait_state(first, "APPLIED")
+        other = vppctl.run("-l", "h12521763", "agent", "run", "--once")
+        assert other.returncode == 0, other.stderr
+        before = indexes()
+        assert links("one")["a"]["group"] == links("two")["a"]["group"]
+        assert vppctl.run("-l", "h12521763", "agent", "run", "--once", "--resync", "adopt").returncode == 0
+        assert indexes() == before
+    assert vppctl.run("agent", "run", "--once", "--resync", "adopt").returncode == 0
+    assert indexes() == before
+    vppctl("-l", "h12521763", "agent", "cleanup")
+    assert not links("two")
+    assert [links("one")[name]["ifindex"] for name in "ab"] == before[:2]
 
 
 def test_hangup_means_look_at_everything(vppctl: Vppctl) -> None:

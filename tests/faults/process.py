@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults.runner import Control
+from tests.support import forked
 
 END = 45.0
 """Seconds within which SIGTERM has to end it."""
@@ -39,7 +40,7 @@ class AgentProcess:
         self.control = Control(folder / f"{label}.control")
         self.environment = {**os.environ, "ETCDCTL_ENDPOINTS": f"127.0.0.1:{port}", "MICROSERVICE_LABEL": label}
         self.http = folder / f"{label}.http"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | forked.Process | None = None
         self.life: tuple[str, ...] = ()
         self.lease = self.past = 0
         """The lease of the newest life sign in the store, and the one of the life before."""
@@ -50,7 +51,10 @@ class AgentProcess:
         command = [sys.executable, "-m", "tests.faults.runner", str(self.control_path), "--command-timeout", "1s"]
         command += ["agent", "run", "--http", f"unix:{self.http}", *self.options, *options]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, env=self.environment, stderr=log)
+            if forked.suits(command, self.environment):
+                self.process = forked.Process(command, self.environment, 0, 1, log.fileno())
+            else:
+                self.process = subprocess.Popen(command, env=self.environment, stderr=log)
 
     @property
     def control_path(self) -> Path:
@@ -95,6 +99,8 @@ class AgentProcess:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`vppctl` with these arguments, for this agent's label and store."""
         command = [str(Path(sys.executable).parent / "vppctl"), *arguments]
+        if forked.suits(command, self.environment):
+            return forked.run(command, self.environment, "", 120)
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
 
     def metrics(self) -> dict[str, float]:

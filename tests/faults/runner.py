@@ -32,7 +32,10 @@ KINDS = (
 """The messages that change something (linux/rtnetlink.h)."""
 SIZE = 4096
 _SLOT = struct.Struct("=qqq")
-"""Of each point: calls until death (0: none is wanted), 1 to die after the call and 0 before it, calls so far."""
+"""Of each point: the call to die at (0: none), 1 to die after it and 0 before it; and calls so far. The first two are
+written by the test alone, the third by the agent alone: what one reads and writes back would undo what the other
+writes meanwhile."""
+_AIM, _COUNT = struct.Struct("=qq"), struct.Struct("=q")
 _INTERRUPTS, _OVERRUNS, _BUFFER, _STATISTICS, _STORY, _KINDS = 256, 264, 272, 280, 512, 2048
 _NUMBER = struct.Struct("=q")
 
@@ -49,9 +52,8 @@ class Control:
 
     def arm(self, point: str, countdown: int, *, after: bool) -> None:
         """Die at this call from now on; 0 disarms."""
-        at = POINTS.index(point) * _SLOT.size
-        count = _SLOT.unpack_from(self._map, at)[2]
-        _SLOT.pack_into(self._map, at, countdown, int(after), count)
+        aim = self.count(point) + countdown if countdown else 0
+        _AIM.pack_into(self._map, POINTS.index(point) * _SLOT.size, aim, int(after))
 
     def begin(self) -> None:
         """A new life, of which there is no story yet."""
@@ -68,11 +70,11 @@ class Control:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nobody dies meanwhile; then the countdowns go on."""
-        slots = [_SLOT.unpack_from(self._map, number * _SLOT.size)[:2] for number in range(len(POINTS))]
+        slots = [_SLOT.unpack_from(self._map, number * _SLOT.size) for number in range(len(POINTS))]
         self.disarm()
         yield
-        for point, (countdown, after) in zip(POINTS, slots, strict=True):
-            self.arm(point, countdown, after=bool(after))
+        for point, (aim, after, count) in zip(POINTS, slots, strict=True):
+            self.arm(point, max(0, aim - count), after=bool(after))
 
     @property
     def messages(self) -> int:
@@ -131,9 +133,9 @@ class Control:
         with self._lock:
             for point in points:
                 at = POINTS.index(point) * _SLOT.size
-                countdown, after, count = _SLOT.unpack_from(self._map, at)
-                _SLOT.pack_into(self._map, at, max(0, countdown - 1), after, count + 1)
-                if countdown == 1:
+                aim, after, count = _SLOT.unpack_from(self._map, at)
+                _COUNT.pack_into(self._map, at + _AIM.size, count + 1)
+                if aim == count + 1:
                     verdict = bool(after)
         return verdict
 

@@ -23,13 +23,8 @@ from tests.faults.stillness import stay
 from tests.faults.store import Gateway
 from tests.support.etcd import Etcd
 
-ETCD_OPTIONS = (
-    "--heartbeat-interval=20",
-    "--election-timeout=100",
-    "--snapshot-count=2000",
-    "--max-txn-ops=4096",
-)
-"""An election takes a tenth of a second instead of one; a transaction takes both sides of two thousand pairs."""
+ETCD_OPTIONS = ("--snapshot-count=2000", "--max-txn-ops=4096")
+"""A transaction takes both sides of two thousand pairs."""
 REST = 45.0
 """Seconds until what should be has to be: beyond the store's backoff and a lease's renewal, below the agent's audit."""
 HANGUP = 3.0

@@ -137,7 +137,7 @@ def test_documents_with_a_thousand_errors_each(on_etcd: Vppctl) -> None:
         commit(store, [Put(PREFIX.format("linux") + n, json.dumps(d).encode()) for n, d in documents.items()])
     with Agent(on_etcd):
         on_etcd.put(*PAIR)
-        on_etcd.wait_state("a", "APPLIED")
+        on_etcd.wait_state("a", "APPLIED", timeout=30)
         message = on_etcd.wait_state("bad59", "INVALID", "InvalidConfig")["message"]
         assert message.endswith("; and 973 more problems")
     store.close()

@@ -106,8 +106,7 @@ def _observe(kernel: FakeKernel, table: NsidTable) -> None:
 
 
 def _marked(kernel: FakeKernel, table: NsidTable) -> None:
-    marks = Marks("vpp1")
-    observe_marked(((reference(n), s.handle) for n, s in enumerate(kernel.spaces)), marks.group, marks.prefix, table)
+    observe_marked(((reference(n), s.handle) for n, s in enumerate(kernel.spaces)), Marks("vpp1"), table)
 
 
 def _counters(kernel: FakeKernel, _: NsidTable) -> None:

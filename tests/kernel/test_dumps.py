@@ -21,9 +21,11 @@ from vppctl.linux.nsids import NsidTable
 from vppctl.linux.resolve import resolve
 from vppctl.linux.rtnl import Rtnl
 from vppctl.model.interface import NamespaceRef
+from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.state import State
 
 pytestmark = pytest.mark.kernel
+GROUP = str(Marks("vpp1").group)
 LONGEST = 26
 """Messages that the longest dump of these tests has, and some to spare."""
 
@@ -129,8 +131,8 @@ def test_a_link_that_fits_into_no_dump_hides_no_other(count: int) -> None:
     ip("netns", "add", "x")
     ip("-n", "x", "link", "add", "name", "large2", "type", "veth", "peer", "name", "large")
     altnames("x", "large", count)
-    ip("-n", "x", "link", "add", "name", "stale", "group", "7", "type", "veth", "peer", "name", "stale2")
-    marked = observe_marked(discover(), 7, "vppctl:", NsidTable())
+    ip("-n", "x", "link", "add", "name", "stale", "group", GROUP, "type", "veth", "peer", "name", "stale2")
+    marked = observe_marked(discover(), Marks("vpp1"), NsidTable())
     assert [link.name for link in marked.links] == ["stale"]
     reconciler = new_reconciler()
     put(reconciler, [veth("a", "b", "x"), veth("b", "a", "x")])
@@ -156,7 +158,7 @@ def test_a_datagram_that_is_too_large_is_not_read_in_part(monkeypatch: pytest.Mo
     altnames("x", "large", 40)
     monkeypatch.setattr(rtnl, "ROOM", 4 << 10)
     monkeypatch.setattr(rtnl, "_room", rtnl._Room())
-    marked = observe_marked(discover(), 7, "vppctl:", NsidTable())
+    marked = observe_marked(discover(), Marks("vpp1"), NsidTable())
     assert marked.unseen.keys() == {"x"}
 
 

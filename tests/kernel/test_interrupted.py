@@ -23,15 +23,17 @@ from vppctl.linux.rtnl import Rtnl
 from vppctl.microservices import Microservices
 from vppctl.model.interface import DEFAULT_NAMESPACE
 from vppctl.model.keys import Kind
+from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.state import Condition, Configured, ObservedState, Reason, State
 
 pytestmark = pytest.mark.kernel
 COUNT = 12
+GROUP = str(Marks("vpp1").group)
 
 
 def test_what_cannot_be_dumped_is_asked_for_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(COUNT):
-        ip("link", "add", "name", f"a{n}", "group", "7", "type", "veth", "peer", "name", f"b{n}")
+        ip("link", "add", "name", f"a{n}", "group", GROUP, "type", "veth", "peer", "name", f"b{n}")
         ip("addr", "add", f"10.0.{n}.1/24", "dev", f"a{n}")
         ip("addr", "add", f"2001:db8:{n}::1/64", "dev", f"b{n}", "nodad")
     names = {f"{side}{n}": () for n in range(COUNT) for side in "ab"}
@@ -40,18 +42,19 @@ def test_what_cannot_be_dumped_is_asked_for_one_by_one(monkeypatch: pytest.Monke
         spaces = {own.id: own}
         expected = observe(spaces, {own.id: names}, nsids)
         indexes = [link.index for link in expected.links.values()]
-        marked = observe_marked([(DEFAULT_NAMESPACE, own)], 7, "vppctl:", nsids)
+        marked = observe_marked([(DEFAULT_NAMESPACE, own)], Marks("vpp1"), nsids)
         counters = read_counters(own, indexes)
         assert (len(expected.links), len(marked.links), len(counters)) == (2 * COUNT, COUNT, 2 * COUNT)
         dump = Rtnl._dump
         monkeypatch.setattr(Rtnl, "_dump", lambda self, request: (dump(self, request)[0], True))
         assert observe(spaces, {own.id: names}, nsids) == expected
-        assert observe_marked([(DEFAULT_NAMESPACE, own)], 7, "vppctl:", nsids) == marked
+        assert observe_marked([(DEFAULT_NAMESPACE, own)], Marks("vpp1"), nsids) == marked
         assert read_counters(own, indexes).keys() == counters.keys()
 
 
 def test_a_kernel_that_cannot_be_asked_ends_no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    ip("link", "add", "name", "a", "type", "veth", "peer", "name", "stale")
+    ip("link", "add", "name", "a", "type", "veth", "peer", "name", "b")
+    before = links()["a"]["ifindex"]
     reconciler = Reconciler("vpp1", Resolver(Microservices(None, look_at), create=True, allowed_dirs=()), NsidTable())
     for document in (veth("a", "b"), veth("b", "a"), veth("c", "d")):
         found = configured(Kind.LINUX, document["name"], json.dumps(document).encode(), 1, ())
@@ -69,8 +72,9 @@ def test_a_kernel_that_cannot_be_asked_ends_no_agent(monkeypatch: pytest.MonkeyP
         "b": (State.FAILED, Reason.RESOURCE_EXHAUSTED),
         "c": (State.PENDING, Reason.PEER_NOT_CONFIGURED),
     }
-    assert "stale" in links()
-    # It is still the first look: what carries a configured name in its place is made again.
+    assert links()["a"]["ifindex"] == before
+    # It is still the first look: a whole pair in its places is taken over.
     again = reconciler.run(1.0)
     assert {n for n, c in again.items() if c and c.state is State.APPLIED} == {"a", "b"}
     assert set(links()) == {"a", "b"}
+    assert links()["a"]["ifindex"] != before

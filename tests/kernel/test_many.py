@@ -140,7 +140,7 @@ def test_a_name_that_leads_elsewhere_by_now_is_not_believed() -> None:
         delete(reconciler, between(2))
         spaces: dict[NetnsId, Netns] = {}
         with ExitStack() as stack:
-            reconciler.places.open(stack, ["a0", "b0"], spaces)
+            reconciler.places.open(stack, {"a0", "b0"}, spaces)
             assert {key: netns.id for key, netns in spaces.items()} == {key: key for key in spaces}
         reconciler.run(1.0)
         assert set(links("ns1")) == {"a0", "a1"}

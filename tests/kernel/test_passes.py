@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import resource
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from tests.support.agent import veth
 from tests.support.netns import ip, links
+from tests.support.shapes import namespaces, shape
 from vppctl.agent.intake import configured
 from vppctl.agent.lock import AgentLock
 from vppctl.agent.reconciler import Reconciler
@@ -226,3 +228,34 @@ def test_one_look_for_many_namespaces_that_have_died(tmp_path: Path, monkeypatch
             agent.sources.inbox.put(NamespaceGone(NetnsId(4, number)))
         agent._drain(0.0)
     assert len(looks) == 1
+
+
+def test_a_chain_of_namespaces_that_are_gone(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a chain each pair led to the next one alone, and all were opened and looked at anew for each step."""
+    documents = shape("chain", 60).documents
+    put(reconciler, *documents)
+    names = namespaces(documents)
+    news = reconciler.run(0.0)
+    assert {condition.state for condition in news.values() if condition} == {State.APPLIED}
+    for name in names:
+        ip("netns", "del", name)
+    opened: Counter[NamespaceRef] = Counter()
+    resolver_open = reconciler.resolver.open
+
+    def counted(reference: NamespaceRef) -> Any:
+        opened[reference] += 1
+        return resolver_open(reference)
+
+    monkeypatch.setattr(reconciler.resolver, "open", counted)
+    # The kernel's events are about one after the other.
+    reconciler.enqueue(["a0000"], 1.0, 0.0)
+    news = reconciler.run(1.0)
+    assert len(news) == len(documents)
+    assert max(opened.values()) < 20
+    # Nobody listens to the kernel here: the id of a namespace that has ended may lead to another, which is tried again.
+    for second in range(2, 60):
+        if all(condition and condition.state is State.APPLIED for condition in news.values()):
+            break
+        news |= reconciler.run(float(second))
+    assert {condition.state for condition in news.values() if condition} == {State.APPLIED}
+    assert len(links(names[0])) == 1

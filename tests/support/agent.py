@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support import forked
 from tests.support.netns import wait_until
 
 
@@ -23,8 +24,11 @@ class Vppctl:
 
     def run(self, *arguments: str, program: str = "vppctl", stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run to the end; the exit code is the caller's to judge."""
+        command = self.command(program, arguments)
+        if forked.suits(command, self.environment):
+            return forked.run(command, self.environment, stdin, 50)
         return subprocess.run(
-            self.command(program, arguments),
+            command,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -57,12 +61,16 @@ class Vppctl:
     def wait_state(self, name: str, state: str, reason: str = "", timeout: float = 10) -> dict[str, Any]:
         """Wait until the interface is reported in this state."""
 
+        report: dict[str, Any] = {}
+
         def reached() -> bool:
+            nonlocal report
             report = self.state(name)
             return (report.get("state"), report.get("reason")) == (state, reason)
 
-        wait_until(reached, f"{name} to be {state} {reason}, it is {self.state(name)}", timeout)
-        return self.state(name)
+        # Each look costs far more than a hundredth of a second.
+        wait_until(reached, lambda: f"{name} to be {state} {reason}, it is {report}", timeout, every=0.05)
+        return report
 
 
 class Agent:
@@ -72,7 +80,7 @@ class Agent:
         """`before`: a command that runs it, in its place."""
         self.vppctl, self.options, self.before = vppctl, options, before
         self.log = vppctl.folder / "agent.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | forked.Process | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -86,9 +94,13 @@ class Agent:
         assert "it has ended" not in self.log.read_text(), self.log.read_text()
 
     def start(self) -> None:
+        command = [*self.before, *self.vppctl.command("vppctl", ["agent", "run", *self.options])]
+        environment = self.vppctl.environment
         with self.log.open("ab") as log:
-            command = [*self.before, *self.vppctl.command("vppctl", ["agent", "run", *self.options])]
-            self.process = subprocess.Popen(command, env=self.vppctl.environment, stderr=log)
+            if forked.suits(command, environment):
+                self.process = forked.Process(command, environment, 0, 1, log.fileno())
+            else:
+                self.process = subprocess.Popen(command, env=environment, stderr=log)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it; its exit code."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 
 from tests.support.fake_kernel import FakeKernel, Space
-from vppctl.agent import places
+from vppctl.agent import places, strays
 from vppctl.agent.reconciler import Reconciler
 from vppctl.linux import addresses, executor, monitor, nsids, observe, rtnl, steps, wire
 from vppctl.linux.namespaces import Netns
@@ -115,6 +115,7 @@ class World:
         patch.setattr(addresses, "_tells_origin", lambda: True)
         patch.setattr(places, "discover", self._discover)
         patch.setattr(places, "inhabited", lambda _: None)
+        patch.setattr(strays, "resolve", lambda wanted, **_: self.kernel.spaces[int(wanted.name or 0)].handle)
 
     def new(self, count: int) -> FakeKernel:
         self.kernel = FakeKernel(count)

@@ -123,9 +123,15 @@ def addresses(namespace: str, name: str) -> set[str]:
     return {f"{a['local']}/{a['prefixlen']}" for a in found if not a["local"].startswith("fe80:")}
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
-    """Wait for a condition with a deadline; fails with `what` was awaited."""
-    deadline = time.monotonic() + timeout
+def wait_until(
+    condition: Callable[[], object], what: str | Callable[[], str], timeout: float = 10.0, every: float = 0.01
+) -> None:
+    """Wait for a condition with a deadline; fails with `what` was awaited, which may be asked for then."""
+    deadline, pause = time.monotonic() + timeout, every
     while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s in vain for: {what}"
-        time.sleep(0.01)
+        if time.monotonic() >= deadline:
+            awaited = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {timeout} s in vain for: {awaited}")
+        time.sleep(pause)
+        # Whoever waits for long leaves the processor to what is waited for.
+        pause = max(every, min(pause * 1.2, 0.05))

@@ -20,10 +20,10 @@ from vppctl.reconcile.state import Condition, Configured, State
 Document = dict[str, Any]
 
 
-def new_reconciler(*, adopt: bool = False) -> Reconciler:
-    """As an agent of the label vpp1 has it, just started."""
+def new_reconciler(label: str = "vpp1", /, *, adopt: bool = False, takeover: bool = True) -> Reconciler:
+    """As an agent of this label has it, just started."""
     resolver = Resolver(Microservices(None, look_at), create=True, allowed_dirs=())
-    return Reconciler("vpp1", resolver, NsidTable(), adopt=adopt)
+    return Reconciler(label, resolver, NsidTable(), adopt=adopt, takeover=takeover)
 
 
 def put(reconciler: Reconciler, documents: Iterable[Document]) -> None:

@@ -9,6 +9,7 @@ from vppctl.model.interface import Interface, NamespaceRef, NamespaceType
 from vppctl.model.problem import Problem
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.marks import Marks
+from vppctl.reconcile.ownership import owned
 from vppctl.reconcile.plan import Plan, Policy, plan
 from vppctl.reconcile.state import Configured, Invalid, Link, NetnsId, Reason, Resolution, Unavailable
 
@@ -43,13 +44,11 @@ class Setup:
             self.desired.resolve(reference, self.spaces.get(reference, missing))
 
     def plan(self, policy: Policy | None = None) -> Plan:
-        extra = {self.desired.pair_of(self.desired.owner(k)) for k in self.kernel.links.values() if self.ours(k)}
+        ours = owned(self.desired, self.kernel.links.values())
+        extra = {self.desired.pair_of(self.desired.owner(self.kernel.links[key])) for key in ours}
         spaces = frozenset(space for space in self.spaces.values() if isinstance(space, NetnsId))
         observed = replace(self.kernel.observe(), reached=spaces)
         return plan(self.desired, observed, self.desired.all_pairs() | extra, policy)
-
-    def ours(self, link: Link) -> bool:
-        return self.desired.marks.owns(link)
 
     def settle(self, policy: Policy | None = None, rounds: int = 4) -> Plan:
         result = self.plan(policy)

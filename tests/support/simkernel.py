@@ -79,6 +79,11 @@ class SimulatedKernel:
             self.links[link.netns, link.index] = tied
         return self.links[links[0].netns, links[0].index], self.links[links[1].netns, links[1].index]
 
+    def add_foreign_pair(self, here: tuple[NetnsId, str], there: tuple[NetnsId, str]) -> tuple[Link, Link]:
+        """A VETH pair without marks, as somebody makes it by hand."""
+        ends = [End(where, name, "02:00:00:00:00:01", 1500, False, 0, "", ()) for where, name in (here, there)]
+        return self.add_veth(*ends)
+
     def remove(self, where: NetnsId, index: int) -> None:
         link = self.links.pop((where, index), None)
         if link and link.peer_netns:

@@ -26,14 +26,6 @@ def test_a_foreign_interface_in_the_way_is_left_alone(setup: Setup, policy: Poli
     assert list(setup.kernel.links.values()) == [taken]
 
 
-def test_a_foreign_veth_in_the_way_is_replaced_at_start_only(setup: Setup) -> None:
-    setup.kernel.add_foreign(netns(1), "a", "veth")
-    setup.put(A, B)
-    assert setup.plan().conditions["a"].reason is Reason.NAME_TAKEN
-    setup.settle(Policy(start=True))
-    assert setup.link("a").alias == "vppctl:vpp1:a"
-
-
 def test_another_label_is_foreign_even_at_start(setup: Setup) -> None:
     other = Setup("other")
     other.kernel = setup.kernel
@@ -54,16 +46,6 @@ def test_start_creates_from_scratch_and_adopt_does_not(setup: Setup) -> None:
     assert not setup.plan(Policy(start=True, adopt=True))
     setup.settle(Policy(start=True))
     assert setup.link("a").index != index
-
-
-def test_adopt_marks_a_matching_pair_that_somebody_else_made(setup: Setup) -> None:
-    setup.put(A, B)
-    setup.settle()
-    for link in list(setup.kernel.links.values()):
-        setup.kernel.change(link, alias="", group=0)
-    index = setup.link("a").index
-    setup.settle(Policy(start=True, adopt=True))
-    assert (setup.link("a").index, setup.link("a").alias) == (index, "vppctl:vpp1:a")
 
 
 @pytest.mark.parametrize("policy", [Policy(), Policy(start=True)], ids=["running", "start"])

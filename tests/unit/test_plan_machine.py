@@ -14,8 +14,20 @@ from vppctl.model.interface import DEFAULT_NAMESPACE, Interface, NamespaceRef, N
 from vppctl.model.problem import Problem
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.marks import Marks
+from vppctl.reconcile.ownership import owned
 from vppctl.reconcile.plan import DEFAULT_MTU, Policy, plan
-from vppctl.reconcile.state import Configured, Creatable, Invalid, Link, PairId, Reason, Resolution, State, Unavailable
+from vppctl.reconcile.state import (
+    Configured,
+    Creatable,
+    Invalid,
+    Link,
+    LinkKey,
+    PairId,
+    Reason,
+    Resolution,
+    State,
+    Unavailable,
+)
 
 NAMES = st.sampled_from("abcdef")
 SPACES = [DEFAULT_NAMESPACE] + [NamespaceRef(NamespaceType.NAMED_NS, name=f"ns{n}") for n in range(3)]
@@ -32,6 +44,7 @@ class PlannerMachine(RuleBasedStateMachine):
         self.revision = 0
         self.start = False
         self.adopt = False
+        self.takeover = True
         self.resolutions: dict[NamespaceRef, Resolution] = {s: netns(i) for i, s in enumerate(SPACES)}
         self.number = 10
 
@@ -101,6 +114,17 @@ class PlannerMachine(RuleBasedStateMachine):
         if isinstance(where, type(netns(0))) and not self.kernel.at(where, name):
             self.kernel.add_foreign(where, name, kind)
 
+    @rule(
+        spaces=st.tuples(st.sampled_from(SPACES), st.sampled_from(SPACES)),
+        names=st.tuples(st.sampled_from("xyab"), st.sampled_from("xyab")),
+    )
+    def add_foreign_pair(self, spaces: tuple[NamespaceRef, NamespaceRef], names: tuple[str, str]) -> None:
+        here, there = zip((self.resolutions[space] for space in spaces), names, strict=True)
+        if here == there or not all(isinstance(where, type(netns(0))) for where, _ in (here, there)):
+            return
+        if not any(self.kernel.at(*place) for place in (here, there)):  # type: ignore[arg-type]
+            self.kernel.add_foreign_pair(here, there)  # type: ignore[arg-type]
+
     @rule(data=st.data())
     def remove_link(self, data: st.DataObject) -> None:
         if self.kernel.links:
@@ -113,15 +137,14 @@ class PlannerMachine(RuleBasedStateMachine):
         ),
     )
     def drift(self, data: st.DataObject, change: dict[str, object]) -> None:
-        ours = [key for key, link in self.kernel.links.items() if self.desired.marks.owns(link)]
-        if ours:
+        if ours := self.ours():
             link = self.kernel.links[data.draw(st.sampled_from(sorted(ours)))]
             if "name" not in change or not self.kernel.at(link.netns, "renamed"):
                 self.kernel.change(link, **change)
 
-    @rule(adopt=st.booleans())
-    def restart(self, adopt: bool) -> None:
-        self.start, self.adopt = True, adopt
+    @rule(adopt=st.booleans(), takeover=st.booleans())
+    def restart(self, adopt: bool, takeover: bool) -> None:
+        self.start, self.adopt, self.takeover = True, adopt, takeover
 
     def configure(self, name: str, content: Interface | Invalid) -> None:
         self.revision += 1
@@ -135,18 +158,21 @@ class PlannerMachine(RuleBasedStateMachine):
             self.desired.resolve(reference, self.resolutions[reference])
 
     def scope(self) -> set[PairId]:
-        ours = [link for link in self.kernel.links.values() if self.desired.marks.owns(link)]
+        ours = [self.kernel.links[key] for key in self.ours()]
         return self.desired.all_pairs() | {self.desired.pair_of(self.desired.owner(link)) for link in ours}
+
+    def ours(self) -> set[LinkKey]:
+        return owned(self.desired, self.kernel.links.values())
 
     @invariant()
     def converges(self) -> None:
         strangers = {
             key: link
             for key, link in foreign(self.kernel, {self.desired.marks.group}).items()
-            if not (self.start and link.kind == "veth")
+            if not (self.start and self.takeover and self.stands_as_configured(link))
         }
         frozen = {k: link for k, link in self.kernel.links.items() if self.is_frozen(link)}
-        policy = Policy(start=self.start, adopt=self.adopt)
+        policy = Policy(start=self.start, adopt=self.adopt, takeover=self.takeover)
         for _ in range(6):
             self.resolve()
             result = plan(self.desired, self.kernel.observe(), self.scope(), policy)
@@ -166,16 +192,26 @@ class PlannerMachine(RuleBasedStateMachine):
         }
         for name in applied:
             self.matches(name)
-        ours = [link for link in self.kernel.links.values() if self.desired.marks.owns(link)]
+        ours = [self.kernel.links[key] for key in self.ours()]
         extra = [link for link in ours if self.desired.owner(link) not in applied and not self.is_frozen(link)]
         assert not extra, "an orphan"
         assert set(result.conditions) == set(self.desired.configured)
 
+    def stands_as_configured(self, link: Link) -> bool:
+        """Whether it and its other end are in the places of one pair of documents."""
+        peer = self.kernel.links.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
+        if peer is None:
+            return False
+        self.resolve()
+        here, there = (set(self.desired.claimants((end.netns, end.name))) for end in (link, peer))
+        return any(self.desired.pair_of(name) == self.desired.pair_of(other) for name in here for other in there)
+
     def is_frozen(self, link: Link) -> bool:
         """Marked for a name whose document is invalid, or tied to such a one."""
         peer = self.kernel.links.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
-        ends = [end for end in (link, peer) if end and self.desired.marks.owns(end)]
-        return self.desired.marks.owns(link) and any(self.desired.is_invalid(self.desired.owner(end)) for end in ends)
+        ours = self.ours()
+        ends = [end for end in (link, peer) if end and end.key in ours]
+        return link.key in ours and any(self.desired.is_invalid(self.desired.owner(end)) for end in ends)
 
     def matches(self, name: str) -> None:
         interface = self.desired.interface(name)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from vppctl.agent.bindings import Bindings
 from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
@@ -38,18 +39,22 @@ class CheckSettings(NamedTuple):
     allowed_dirs: tuple[str, ...] = ()
     docker_host: str | None = None
     vpp_socket: str | None = None
+    create_namespaces: bool = True
 
 
-def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
-    """The differences between this host and the configuration in `entries`, by name.
+def prepare(settings: CheckSettings, entries: Sequence[Entry]) -> tuple[Reconciler, dict[str, VppConfigured]]:
+    """A reconciler that knows this configuration and has looked at nothing yet; and what is configured for VPP.
 
-    Raises VppctlError when it may not look, or when the kernel refuses.
+    Raises VppctlError when it may not look.
     """
     require(TO_READ)
     raise_file_limit()
     nsids = NsidTable()
     microservices = Microservices(settings.docker_host, look_at)
-    resolver = Resolver(microservices, create=True, allowed_dirs=settings.allowed_dirs)
+    bindings = Bindings(settings.label)
+    resolver = Resolver(
+        microservices, create=settings.create_namespaces, allowed_dirs=settings.allowed_dirs, bindings=bindings
+    )
     reconciler = Reconciler(settings.label, resolver, nsids)
     in_vpp: dict[str, VppConfigured] = {}
     for kind in Kind:
@@ -60,9 +65,18 @@ def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
                 case VppConfigured() as found:
                     in_vpp[name] = found
                 case found:
-                    reconciler.desired.put(found)
+                    reconciler.desired.put(bindings.bound(found))
     reconciler.desired.serve(host_names(in_vpp))
     _wait_for_docker(microservices, reconciler)
+    return reconciler, in_vpp
+
+
+def check(settings: CheckSettings, entries: Sequence[Entry]) -> list[Drift]:
+    """The differences between this host and the configuration in `entries`, by name.
+
+    Raises VppctlError when it may not look, or when the kernel refuses.
+    """
+    reconciler, in_vpp = prepare(settings, entries)
     try:
         seen = list(reconciler.survey())
         deadline = time.monotonic() + DETECTION

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
 
 from vppctl.agent.lock import AgentLock
+from vppctl.agent.strays import remove
 from vppctl.errors import VppctlError, cause
 from vppctl.linux.executor import Executor
-from vppctl.linux.marked import Marked, observe_marked
+from vppctl.linux.marked import observe_marked
 from vppctl.linux.named import discover
-from vppctl.linux.namespaces import Netns, raise_file_limit, spaces_at_once
+from vppctl.linux.namespaces import raise_file_limit
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.privileges import TO_CHANGE, require
-from vppctl.linux.resolve import resolve
+from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.marks import Marks
-from vppctl.reconcile.operations import DeleteLinks, Doomed, Operation
-from vppctl.reconcile.state import Link, NetnsId, ObservedState
+from vppctl.reconcile.ownership import owned
+from vppctl.reconcile.state import LinkKey
 from vppctl.reconcile.vpp import DeleteInVpp, VppMarks, plan_vpp
 from vppctl.vpp import DEFAULT_SOCKET, Vpp, VppAwayError
 
 log = logging.getLogger("vppctl.agent.cleanup")
+
+ROUNDS = 8
+"""Searches for links, in case more of them come meanwhile: somebody may create some with our marks without end."""
 
 
 def cleanup(label: str, vpp_socket: str | None, *, dry_run: bool) -> Iterator[str]:
@@ -38,45 +41,31 @@ def cleanup(label: str, vpp_socket: str | None, *, dry_run: bool) -> Iterator[st
 
 def _links(label: str, *, dry_run: bool) -> Iterator[str]:
     raise_file_limit()
-    marks, nsids = Marks(label), NsidTable()
-    removed: set[tuple[object, ...]] = set()
-    while True:
-        marked = observe_marked(discover(), marks.group, marks.prefix, nsids)
-        found = [k for k in marked.links if marks.owns(k) and _key(k) not in removed]
+    # Without documents: what only they would show to be ours stays.
+    desired, nsids = DesiredState(Marks(label)), NsidTable()
+    removed: set[LinkKey] = set()
+    problems: list[str] = []
+    for _ in range(ROUNDS):
+        marked = observe_marked(discover(), desired.marks, nsids)
+        ours = owned(desired, marked.links) - removed
+        found = [link for link in marked.links if link.key in ours]
+        left: set[LinkKey] = set()
         if not dry_run:
-            _remove(found, marked, Executor(nsids))
+            for netns, _, failure in remove(found, marked.places, Executor(nsids)):
+                if failure:
+                    left |= {link.key for link in found if link.netns == netns and link.index in failure.links}
+                    problems.append(failure.message)
         for link in found:
-            yield f"{link.name} in namespace {marked.places[link.netns].description}"
-        removed.update(map(_key, found))
+            if link.key not in left:
+                yield f"{link.name} in namespace {marked.places[link.netns].description}"
+        removed |= ours
         if dry_run or not found:
             break
     for description, error in marked.unseen.items():
         log.warning("namespace %s cannot be searched for links: %s", description, cause(error))
-
-
-def _key(link: Link) -> tuple[object, ...]:
-    """One that was renamed or marked anew meanwhile is tried again, since it was left alone."""
-    return link.netns, link.index, link.name, link.group, link.alias
-
-
-def _remove(links: Sequence[Link], marked: Marked, executor: Executor) -> None:
-    """Remove these links; the second end of a pair is gone with the first, which counts as removed."""
-    doomed: dict[NetnsId, list[Doomed]] = {}
-    for link in links:
-        doomed.setdefault(link.netns, []).append(Doomed(link.index, link.name))
-    operations: list[Operation] = [DeleteLinks(netns, tuple(there)) for netns, there in doomed.items()]
-    room = spaces_at_once()
-    for start in range(0, len(operations), room):
-        part = operations[start : start + room]
-        with ExitStack() as stack:
-            spaces: dict[NetnsId, Netns] = {}
-            for netns in list(doomed)[start : start + room]:
-                space = resolve(marked.places[netns].reference, create=False)
-                if isinstance(space, Netns) and stack.enter_context(space).id == netns:
-                    spaces[netns] = space
-            for outcome in executor.execute(part, spaces, ObservedState.of(list(links))):
-                if outcome.failure:
-                    raise VppctlError(outcome.failure.message)
+    if problems:
+        # All others are gone by now.
+        raise VppctlError("; ".join(problems))
 
 
 def _vpp(label: str, path: str | None, *, dry_run: bool) -> Iterator[str]:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from vppctl.agent.memory import Memory
 from vppctl.agent.resolver import Resolver
 from vppctl.errors import cause
-from vppctl.linux.marked import observe_marked
+from vppctl.linux.marked import Marked, observe_marked
 from vppctl.linux.named import discover, inhabited
 from vppctl.linux.namespaces import Netns, spaces_at_once
 from vppctl.linux.nsids import NsidTable
 from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef
 from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.state import NetnsId, ObservedState, PairId
+from vppctl.reconcile.ownership import owned
+from vppctl.reconcile.state import Link, NetnsId, PairId
 
 log = logging.getLogger("vppctl.agent")
 
@@ -28,6 +30,17 @@ FEW = 32
 """Namespaces that a pass may hold open without a look at how many descriptors there are."""
 MANY = 16
 """Links in a namespace that are worth a search for a process that is in it."""
+
+
+class Search(NamedTuple):
+    """What a search of all namespaces has found."""
+
+    pairs: set[PairId]
+    """Those of links of ours that were not known."""
+    marked: Marked
+    """All links with marks of ours."""
+    strays: list[Link]
+    """Those among them that are ours and are in places where nothing is configured."""
 
 
 class Places:
@@ -61,19 +74,24 @@ class Places:
             log.warning("namespace %s%s cannot be looked for: %s", those[0], more, why)
         return concerned
 
-    def search(self) -> set[PairId]:
-        """The pairs of what an earlier run of this agent left, or somebody has moved, anywhere on the host.
+    def search(self, *, started: bool) -> Search:
+        """What an earlier run of this agent left, or somebody has moved or created, anywhere on the host.
 
-        Raises OSError.
+        As long as the agent starts there are no strays. Raises OSError.
         """
-        marks = self._desired.marks
-        found = observe_marked(discover(), marks.group, marks.prefix, self._nsids)
+        found = observe_marked(discover(), self._desired.marks, self._nsids)
         for description, reason in found.unseen.items():
             log.warning("namespace %s cannot be searched for links: %s", description, cause(reason))
         for netns, place in found.places.items():
             self.memory.ways.setdefault(netns, place.reference)
-        links = [link for link in found.links if not self.memory.knows(link)]
-        return {self._desired.pair_of(name) for name in self.memory.note(self._desired, ObservedState.of(links))}
+        ours = owned(self._desired, found.links)
+        news = [link for link in found.links if link.key in ours and not self.memory.knows(link)]
+        # Both ends of one that is tied to a link in a configured place are its pair's affair.
+        in_place = {link.key for link in found.links if self._desired.claimants((link.netns, link.name))}
+        strays = [link for link in news if started and in_place.isdisjoint((link.key, link.peer_key))]
+        apart = {link.key for link in strays}
+        names = self.memory.remember(self._desired, [link for link in news if link.key not in apart])
+        return Search({self._desired.pair_of(name) for name in names}, found, strays)
 
     def parts(self, scope: set[PairId]) -> Iterator[set[PairId]]:
         """The scope in parts, so that the namespaces of each can be held open at one time."""
@@ -92,9 +110,10 @@ class Places:
         if part:
             yield part
 
-    def fit(self, scope: Iterable[PairId]) -> bool:
-        """Whether the namespaces of so many pairs can be held open at one time, as `parts` has found."""
-        return len({netns for pair in scope for netns in self._needed(pair)}) <= self._room
+    def fit(self, scope: Iterable[PairId], spaces: Collection[NetnsId] = ()) -> bool:
+        """Whether the namespaces of these pairs can be held open beside `spaces`, as `parts` has found."""
+        needed = {netns for pair in scope for netns in self._needed(pair)}
+        return len(spaces) + len(needed.difference(spaces)) <= self._room
 
     def _needed(self, pair: PairId) -> set[NetnsId | NamespaceRef]:
         """The namespaces that a look at this pair opens."""
@@ -105,11 +124,34 @@ class Places:
             needed.add(place if isinstance(place, NetnsId) else interface.namespace)
         return needed
 
-    def open(self, stack: ExitStack, names: Iterable[str], spaces: dict[NetnsId, Netns]) -> set[PairId]:
+    def names(self, scope: Iterable[PairId]) -> set[str]:
+        """The interfaces that a look at these pairs is about.
+
+        Whether a link is frozen, its other end tells, whatever the two are configured as now.
+        """
+        names = {name for pair in scope for name in (pair.first, pair.second)}
+        return names | self.memory.partners(names)
+
+    def open(self, stack: ExitStack, names: set[str], spaces: dict[NetnsId, Netns]) -> set[PairId]:
         """Add the namespaces of these interfaces to `spaces`, open and pinned as long as `stack` is.
 
-        Returns the pairs whose namespace turns out to be another one. Raises OSError.
+        Returns the pairs whose namespace turns out to be another one. Theirs are opened, too, as far as there is room:
+        where the pairs are a chain, each of them leads to the next one alone. Raises OSError.
         """
+        concerned: set[PairId] = set()
+        opened: set[str] = set()
+        left = names
+        while left:
+            moved = self._open(stack, left, spaces) - concerned
+            opened |= left
+            concerned |= moved
+            left = self.names(moved) - opened if self.fit(moved, spaces) else set()
+        # Before anything is looked at: from here on the monitor hears what happens there. All of them, for the end of
+        # another one that had the same id may have taken it away since the last look.
+        self._nsids.assign_many(list(spaces.values()))
+        return concerned
+
+    def _open(self, stack: ExitStack, names: Iterable[str], spaces: dict[NetnsId, Netns]) -> set[PairId]:
         concerned: set[PairId] = set()
         references = {interface.namespace for name in names if (interface := self._desired.interface(name))}
         for reference in references:
@@ -128,9 +170,6 @@ class Places:
         for netns, links in left.items():
             if again := self._again(netns, links):
                 spaces[netns] = stack.enter_context(again)
-        # Before anything is looked at: from here on the monitor hears what happens there. All of them, for the end of
-        # another one that had the same id may have taken it away since the last look.
-        self._nsids.assign_many(list(spaces.values()))
         return concerned
 
     def _again(self, netns: NetnsId, links: int) -> Netns | None:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
+from vppctl.agent.beginning import Beginning
 from vppctl.agent.isolation import by_halves
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
-from vppctl.agent.work import Pass, as_failed
+from vppctl.agent.strays import Strays
+from vppctl.agent.work import Pass, as_failed, refused_to
 from vppctl.errors import cause, shortage
 from vppctl.linux.executor import Executor
 from vppctl.linux.host import host_identity
@@ -37,8 +39,6 @@ log = logging.getLogger("vppctl.agent")
 ROUNDS = 6
 """Plans made in one pass before what still does not hold is called a failure: namespaces, links, what the kernel
 took away as a side effect (IPv6 addresses on link down), and verification, with some to spare."""
-SEARCH_PAUSE = 5.0
-"""Seconds until a search of all namespaces that could not be made is tried again."""
 
 
 class Reconciler:
@@ -51,6 +51,7 @@ class Reconciler:
         nsids: NsidTable,
         *,
         adopt: bool = False,
+        takeover: bool = True,
         on_progress: Callable[[], None] = lambda: None,
         on_look: Callable[[], None] = lambda: None,
     ) -> None:
@@ -60,9 +61,10 @@ class Reconciler:
         self.resolver = resolver
         self.places = Places(self.desired, resolver, nsids)
         self.memory = self.places.memory
-        self._adopt = adopt
+        self._policy, self._beginning = Policy(adopt=adopt, takeover=takeover), Beginning()
         self.nsids = nsids
         self.executor = Executor(nsids)
+        self._strays = Strays(self.desired, self.places, self.executor)
         self.done: dict[PairId, list[str]] = {}
         """What the last pass did about each pair, in words."""
         self.results: Counter[str] = Counter()
@@ -72,13 +74,13 @@ class Reconciler:
         """Whether everything that can be looked at was looked at once."""
         self._first: set[PairId] | None = None
         """Pairs of the start that were not looked at yet."""
-        self._sweep, self._sweep_at = True, 0.0
         self._whole, self._looked_at = True, set[PairId]()
         """Whether the kernel has answered all of the present run, and what that has looked at."""
 
     def sweep(self) -> None:
         """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
-        self._sweep = True
+        self._strays.sweep()
+        self.nsids.doubt()
 
     def all_pairs(self) -> set[PairId]:
         """Everything that is configured or was ever made."""
@@ -103,14 +105,15 @@ class Reconciler:
         self._first = self.desired.all_pairs() if self._first is None else self._first
         if not self.started:
             scope |= self._first
-        if self._sweep and now >= self._sweep_at:
-            scope |= self._search(now)
+        scope |= self._strays.search(now, started=self.started)
         news: dict[str, Condition | None] = {}
         self._whole, self._looked_at = True, set()
         for part in self.places.parts(scope):
             if not part <= self._looked_at:
                 news |= by_halves(part, partial(self._pass, now))
-        self.started = self.started or self._whole
+        if self._whole and not self.started:
+            self.started = True
+            self._beginning.over(self.results["failed"])
         return news
 
     def _pass(self, now: float, scope: set[PairId], error: Exception | None = None) -> dict[str, Condition | None]:
@@ -118,9 +121,8 @@ class Reconciler:
         self._on_progress()
         first = self._first or set()
         retried, doubtful = self.pacing.retried(scope, now), self.pacing.doubtful()
-        work = Pass(
-            scope - self._looked_at, Policy(bool(first), self._adopt, first, retried, doubtful), retried=retried
-        )
+        policy = self._policy._replace(start=bool(first), only=first, retried=retried, doubtful=doubtful)
+        work = Pass(scope - self._looked_at, policy, retried=retried)
         if error is None:
             try:
                 with ExitStack() as stack:
@@ -134,28 +136,18 @@ class Reconciler:
         self.done.update(work.done)
         return self._conclude(work, now)
 
-    def survey(self) -> Iterator[tuple[ObservedState, Plan]]:
+    def survey(self, policy: Policy | None = None) -> Iterator[tuple[ObservedState, Plan]]:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
-        scope = self.desired.all_pairs() | self._search(0.0)
+        self.sweep()
+        # What an earlier search has found is no news to this one.
+        scope = self._strays.search(0.0, started=False) | self.all_pairs()
         for part in self.places.parts(scope):
-            work = Pass(part, Policy())
+            work = Pass(part, policy or Policy())
             with ExitStack() as stack:
                 observed, pairs = self._look(stack, work.scope, work)
-                result = plan(self.desired, observed, pairs - work.blind)
+                result = plan(self.desired, observed, pairs - work.blind, work.policy)
                 result.conditions.update(work.conditions)
                 yield observed, result
-
-    def _search(self, now: float) -> set[PairId]:
-        """The pairs of links of ours that were not known, wherever on the host they are."""
-        try:
-            found = self.places.search()
-        except OSError as error:
-            # What is configured has its places, which are looked at all the same.
-            log.warning("namespaces cannot be searched for links of this label: %s", cause(error))
-            self._sweep_at = now + SEARCH_PAUSE
-            return set()
-        self._sweep = False
-        return found
 
     def _give_up(self, error: Exception, work: Pass) -> None:
         """The kernel could not be asked: nothing is known of these pairs but that they are to be looked at again."""
@@ -193,7 +185,9 @@ class Reconciler:
             if result:
                 known = active if number == ROUNDS - 1 else {pair for pair in active if self.pacing.is_known(pair)}
                 self._note_drift(observed, result, known, work)
-            work.policy = Policy(doubtful=work.policy.doubtful)
+            if not self.started:
+                self._beginning.planned(result, work.spaces)
+            work.policy = work.policy.later()
             following = self._execute(result, observed, work)
             if failed := scope & (work.failures.keys() - work.blind):
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
@@ -210,7 +204,7 @@ class Reconciler:
 
     def _let_be(self, observed: ObservedState, pairs: set[PairId], work: Pass) -> None:
         """Take note of what is to be done about these, and do not do it."""
-        result = plan(self.desired, observed, pairs, Policy(doubtful=work.policy.doubtful))
+        result = plan(self.desired, observed, pairs, work.policy.later())
         work.conditions.update(result.conditions)
         self._note_drift(observed, result, pairs, work)
         work.waiting |= pairs & work.drift.keys()
@@ -225,14 +219,12 @@ class Reconciler:
             # What has happened by now, our own changes among it, is seen by the look that follows.
             self._on_look()
             self.backlog.looked_at(scope)
-            names = {name for pair in scope for name in (pair.first, pair.second)}
-            # Whether a link is frozen, its other end tells, whatever the two are configured as now.
-            names |= self.memory.partners(names)
+            names = self.places.names(scope)
             concerned = self.places.open(stack, names, work.spaces)
             wanted = self.places.wanted(names)
             observed = observe(work.spaces, wanted, self.nsids)
-            self.memory.forget(names, observed.unseen)
-            found = self.memory.note(self.desired, observed)
+            known = self.memory.forget(names, observed.unseen)
+            observed, found = self.memory.note(self.desired, observed, known)
             wider = scope | (concerned - work.failures.keys()) | {self.desired.pair_of(name) for name in found - names}
             if wider != scope and not self.places.fit(wider):
                 # The next pass is for them.
@@ -260,7 +252,7 @@ class Reconciler:
 
     def _execute(self, result: Plan, observed: ObservedState, work: Pass) -> set[PairId]:
         """Carry out the stages in order; returns the pairs that something was done about."""
-        touched: set[PairId] = set()
+        touched, left = set[PairId](), set[NetnsId]()
         for stage in (result.deletes, result.namespaces, result.creates, result.settings):
             if not stage:
                 continue
@@ -274,9 +266,12 @@ class Reconciler:
                 failed = f": {outcome.failure.message}" if outcome.failure else ""
                 for pair, part in parts.items():
                     work.done.setdefault(pair, []).append(summary(part) + failed)
-                if outcome.failure:
-                    log.warning("%s", outcome.failure.message)
-                    work.failures.update((pair, outcome.failure) for pair in pairs if pair not in work.failures)
+                if failure := outcome.failure:
+                    log.warning("%s", failure.message)
+                    refused = refused_to(self.desired, outcome.operation, failure)
+                    work.failures.update((pair, failure) for pair in refused if pair not in work.failures)
+                    left |= self._strays.note_refused(outcome.operation, failure)
+        self.memory.drop(key for key in result.leaving if key[0] not in left)
         return touched
 
     def _conclude(self, work: Pass, now: float) -> dict[str, Condition | None]:

@@ -59,13 +59,14 @@ class Agent:
         self.settings, self.pulse = settings, Pulse(lock)
         self.nsids = NsidTable()
         microservices = Microservices(settings.docker_host, look_at)
-        resolver = Resolver(microservices, create=settings.create_namespaces, allowed_dirs=tuple(settings.allowed_dirs))
+        resolver = Resolver.of_agent(settings, microservices)
         self.sources = Sources(microservices)
         self.reconciler = Reconciler(
             settings.label,
             resolver,
             self.nsids,
             adopt=settings.resync == "adopt",
+            takeover=settings.takeover,
             on_progress=lambda: self.standing.beat(),
             on_look=self._hear_kernel,
         )
@@ -225,7 +226,6 @@ class Agent:
                     self.pulse.reload()
                     self.ready = False
                     self._read_again()
-                reconciler.nsids.doubt()
                 reconciler.backlog.add(reconciler.all_pairs())
                 reconciler.sweep()
                 self.vpp.wake()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vppctl.linux.namespaces import Netns
+from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.drift import Drift
-from vppctl.reconcile.operations import Failure
+from vppctl.reconcile.operations import DeleteLinks, Failure, Operation, by_pair
 from vppctl.reconcile.plan import Policy
 from vppctl.reconcile.state import Condition, NetnsId, PairId, Reason, State
 
@@ -31,6 +32,21 @@ class Pass:
     """Those that did not stay as configured for as long as the pass took."""
     blind: set[PairId] = field(default_factory=set)
     """Those of `failures` of which nothing is known: a namespace of theirs could not be looked at."""
+
+
+def refused_to(desired: DesiredState, operation: Operation, failure: Failure) -> set[PairId]:
+    """The pairs whose affair it is that this operation failed.
+
+    That the kernel refuses to delete a link is not, where no interface is configured in its place.
+    """
+    if not (isinstance(operation, DeleteLinks) and failure.links):
+        return set(by_pair(operation))
+    left = [link for link in operation.links if link.index in failure.links]
+    return {
+        link.pair
+        for link in left
+        if link.pair and (failure.retriable or desired.claimants((operation.netns, link.name)))
+    }
 
 
 def as_failed(condition: Condition, reason: Reason, message: str, *, anyway: bool = False) -> Condition:

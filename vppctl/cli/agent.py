@@ -8,9 +8,17 @@ import click
 
 from vppctl import __version__
 from vppctl.cli.completion import complete_files
-from vppctl.cli.options import GIVEN, allow_dir_option, docker_host_option, vpp_socket_option
+from vppctl.cli.options import (
+    GIVEN,
+    allow_dir_option,
+    create_namespaces_option,
+    docker_host_option,
+    resync_option,
+    takeover_option,
+    vpp_socket_option,
+)
 from vppctl.cli.settings import Settings, duration
-from vppctl.errors import VppctlError
+from vppctl.errors import UsageError, VppctlError
 
 
 @click.group("agent")
@@ -27,16 +35,13 @@ def agent_command() -> None:
 @click.argument("files", metavar="[FILE...]", nargs=-1, shell_complete=complete_files)
 @click.option("--once", is_flag=True, help="Reconcile once, print the states, exit with 0 if all are applied.")
 @click.option(
-    "--resync",
-    type=click.Choice(["recreate", "adopt"]),
-    default="recreate",
-    help="At start create interfaces that are there from scratch, or keep what matches.  [default: recreate]",
+    "--dry-run",
+    is_flag=True,
+    help="Print what a start would delete, take over, create and adopt, and change nothing, also not the store.",
 )
-@click.option(
-    "--create-namespaces/--no-create-namespaces",
-    default=True,
-    help="Create missing named namespaces, or wait for them.  [default: create]",
-)
+@resync_option
+@takeover_option
+@create_namespaces_option
 @allow_dir_option
 @docker_host_option
 @vpp_socket_option
@@ -49,6 +54,20 @@ def agent_command() -> None:
 @click.option(
     "--http", metavar="ADDR", type=GIVEN, help="Serve /healthz, /readyz, /metrics at 127.0.0.1:PORT or unix:PATH."
 )
+@click.option(
+    "-o",
+    "output",
+    type=click.Choice(["table", "wide", "json", "yaml", "name"]),
+    help="How --once and --dry-run print.  [default: table]",
+)
+@click.option(
+    "--http-host",
+    "http_hosts",
+    metavar="NAME",
+    multiple=True,
+    type=GIVEN,
+    help="One more name of this host in requests to --http, beside loopback's.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="[default: info]"
@@ -60,9 +79,14 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     FILEs are put into the store first. Runs until SIGTERM or SIGINT, and leaves links up. SIGHUP compares all again,
     SIGUSR1 logs more, SIGUSR2 less.
 
+    A pair that no agent has marked is taken over when both of its ends stand in their configured namespaces, under
+    their configured names, and are tied to each other; each is logged by name first. With --dry-run the FILEs are not
+    put but count as if they were, and an agent of the label may be running.
+
     \b
     Example:
       vppctl --store embedded agent run --once json/veth1.json json/veth2.json
+      vppctl agent run --dry-run --resync adopt
     """
     from vppctl.agent.launch import run
     from vppctl.agent.settings import AgentSettings
@@ -73,12 +97,21 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     from vppctl.linux.privileges import TO_CHANGE, TO_FOLLOW, give_up, require
 
     if choices["http"]:
-        from vppctl.agent.web import parse
+        from vppctl.agent.web import check_host, parse
 
         parse(choices["http"])
+        for host in choices["http_hosts"]:
+            check_host(host)
+    elif choices["http_hosts"]:
+        raise UsageError("--http-host goes with --http; give an address to listen at, such as --http 127.0.0.1:9090")
     interval = choices.pop("stats_interval")
     choices["stats_interval"] = 0.0 if interval in ("0", "0s") else duration(interval, "--stats-interval")
     settings = Settings(options)
+    output, dry_run = choices.pop("output"), choices.pop("dry_run")
+    if dry_run:
+        return _dry_run(settings, files, output or "table", choices)
+    if output and not choices["once"]:
+        raise UsageError("-o is for --once and --dry-run; an agent that stays prints nothing but its log")
     require(TO_CHANGE if choices["once"] else TO_FOLLOW)
     # What needs more privileges: standard error may belong to the user who became root.
     stderr = never_wait()
@@ -99,11 +132,27 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
             label=settings.label,
             version=__version__,
             reread=lambda: Settings(options).store(),
-            on_status=lambda reports: print_status(reports, "table", settings.color),
+            on_status=lambda reports: print_status(reports, output or "table", settings.color),
             **choices,
         ),
         stderr,
     )
+
+
+def _dry_run(settings: Settings, files: tuple[str, ...], output: str, choices: dict[str, Any]) -> int:
+    """What a start with these choices would do."""
+    from vppctl.agent.check import CheckSettings
+    from vppctl.agent.logs import set_up_logging
+    from vppctl.cli.documents import load
+    from vppctl.cli.forecast import show, stored
+
+    set_up_logging(choices["log_format"], "warning")
+    allowed_dirs = choices["allowed_dirs"]
+    items = load(files, settings.label, allowed_dirs=allowed_dirs) if files else ()
+    where = (settings.label, allowed_dirs, choices["docker_host"], choices["vpp_socket"], choices["create_namespaces"])
+    how = {"resync": choices["resync"], "takeover": choices["takeover"]}
+    show(CheckSettings(*where), stored(settings, items), (), output, settings.color, **how)
+    return 0
 
 
 @agent_command.command("health")
@@ -190,8 +239,7 @@ def agent_unit() -> None:
     """
     import os
     import sys
-    from importlib.resources import files
 
-    text = files("vppctl.agent").joinpath("vppctl-agent.service").read_text()
-    program = os.path.join(os.path.dirname(sys.executable), "vppctl")
-    click.echo(text.replace("/usr/bin/vppctl", program), nl=False)
+    from vppctl.agent.unit import unit
+
+    click.echo(unit(os.path.join(os.path.dirname(sys.executable), "vppctl")), nl=False)

@@ -72,6 +72,22 @@ vpp_socket_option = click.option(
     shell_complete=complete_files,
     help="VPP's API socket.  [default: /run/vpp/api.sock]",
 )
+resync_option = click.option(
+    "--resync",
+    type=click.Choice(["recreate", "adopt"]),
+    default="recreate",
+    help="At start create interfaces that are there from scratch, or keep what matches.  [default: recreate]",
+)
+takeover_option = click.option(
+    "--takeover/--no-takeover",
+    default=True,
+    help="At start take over pairs that no agent has marked and that stand as configured.  [default: takeover]",
+)
+create_namespaces_option = click.option(
+    "--create-namespaces/--no-create-namespaces",
+    default=True,
+    help="Create missing named namespaces, or wait for them.  [default: create]",
+)
 
 
 def output_option(default: str, *own: str) -> Callable[[Any], Any]:

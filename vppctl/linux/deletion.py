@@ -11,11 +11,9 @@ from vppctl.linux.identity import is_same, look, unchanged
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.rtnl import Answer, Rtnl
 from vppctl.linux.steps import refused
+from vppctl.reconcile.marks import DOOM_BASE
 from vppctl.reconcile.operations import Failure
 from vppctl.reconcile.state import Link
-
-DOOM_BASE = 0x77000000
-"""Groups of links on their way out are 0x77000000 to 0x77ffffff, a fresh one for each delete."""
 
 
 def delete_in(space: Netns, links: Sequence[Link]) -> Failure | None:
@@ -38,7 +36,11 @@ def delete_in(space: Netns, links: Sequence[Link]) -> Failure | None:
         for answer in rtnl.batch([wire.set_link(raw.index, group=0) for raw in others]):
             if answer.errno not in (0, errno.ENODEV):
                 return refused("reset the group of a link that has taken the index of one to delete", answer)
-        answers += rtnl.batch([wire.delete_group(group)])
+        if rtnl.batch([wire.delete_group(group)])[0].errno:
+            # One link that cannot be deleted has the kernel delete none, and whoever may change links in this
+            # namespace may put one, such as lo, into any group (rtnl_group_dellink, net/core/rtnetlink.c).
+            there = [link for link, raw in zip(there, look(rtnl, there), strict=True) if is_same(link, raw, group)]
+            answers = rtnl.batch([wire.delete_link(link.index) for link in there])
     return _first(there, answers, (errno.ENODEV,))
 
 
@@ -52,8 +54,8 @@ def delete_by_id(nsid: int, links: Sequence[Link]) -> Failure | None:
 
 
 def _first(links: Sequence[Link], answers: Iterable[Answer], fine: tuple[int, ...]) -> Failure | None:
-    names = [link.name for link in links]
-    for name, answer in zip([*names, f"{len(names)} links"], answers, strict=False):
-        if answer.errno and answer.errno not in fine:
-            return refused(f"delete {name!r}", answer)
-    return None
+    left = [(link, a) for link, a in zip(links, answers, strict=True) if a.errno and a.errno not in fine]
+    if not left:
+        return None
+    failure = refused(f"delete {left[0][0].name!r}", left[0][1])
+    return failure._replace(links=frozenset(link.index for link, _ in left))

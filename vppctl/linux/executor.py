@@ -135,7 +135,8 @@ class Executor:
         for end, index, is_peer in ((create.first, indexes[0], False), (create.second, indexes[1], True)):
             up = True if is_peer and end.up else None
             place = spaces[end.netns]
-            step = Step(number, wire.set_link(index, up=up, alias=end.alias), ("set up", end, "in namespace", place))
+            message = wire.set_link(index, up=up, group=end.group, alias=end.alias)
+            step = Step(number, message, ("set up", end, "in namespace", place))
             steps.setdefault((LINKS, end.netns), []).append(step)
             if end.addresses:
                 adds = steps.setdefault((ADDRESSES, end.netns), [])
@@ -230,7 +231,8 @@ def _set_checksum(number: int, space: Netns | None, name: str, failures: dict[in
 
 def _pair(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> bytes:
     first, second = (
-        wire.end(end.name, end.mac, end.mtu, end.group, spaces[end.netns].fd) for end in (create.first, create.second)
+        wire.end(end.name, end.mac, end.mtu, end.fresh or end.group, spaces[end.netns].fd)
+        for end in (create.first, create.second)
     )
     return wire.create_veth(first, second, up=create.first.up)
 
@@ -248,7 +250,7 @@ def _echoed(create: CreateVeth, answer: Answer) -> tuple[int, int] | None:
 
 def _is_end(end: End, link: Raw) -> bool:
     """Whether a link that was just created is this end; one under whose alternative name it was found is not."""
-    return (link.name, link.number(wire.IFLA_GROUP)) == (end.name, end.group)
+    return (link.name, link.number(wire.IFLA_GROUP)) == (end.name, end.fresh or end.group)
 
 
 def _looked_up(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> tuple[int, int] | None:

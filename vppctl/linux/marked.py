@@ -13,6 +13,7 @@ from vppctl.linux.observe import Peers, Raw, complete, each_link, read_link
 from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
 from vppctl.model.interface import NamespaceRef
+from vppctl.reconcile.marks import Marks, is_doomed
 from vppctl.reconcile.state import Link, NetnsId
 
 log = logging.getLogger("vppctl.linux")
@@ -35,10 +36,11 @@ class Marked(NamedTuple):
     """Namespaces that could not be searched, by their names in messages."""
 
 
-def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], group: int, prefix: str, nsids: NsidTable) -> Marked:
-    """The VETHs in `group`, or with an alias that starts with `prefix`, in those of these namespaces that let us in.
+def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], marks: Marks, nsids: NsidTable) -> Marked:
+    """The VETHs that have any of these marks, in those of these namespaces that let us in.
 
-    A namespace is done with before the next one is taken, so that they may be opened one at a time. Raises OSError.
+    Whether they are this label's is another question (`reconcile/ownership.py`). A namespace is done with before the
+    next one is taken, so that they may be opened one at a time. Raises OSError.
     """
     marked: dict[NetnsId, list[Raw]] = {}
     places: dict[NetnsId, Found] = {}
@@ -47,7 +49,7 @@ def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], group: int, pre
         try:
             veths = _veths(space)
             with Reading():
-                found = [r for r in veths if r.number(wire.IFLA_GROUP) == group or r.alias.startswith(prefix)]
+                found = [raw for raw in veths if _is_marked(raw, marks)]
             if found:
                 nsids.assign_many([space])
         except PermissionError as error:
@@ -69,6 +71,11 @@ def observe_marked(spaces: Iterable[tuple[NamespaceRef, Netns]], group: int, pre
             except OSError as error:
                 unseen[places.pop(netns).description] = error
     return Marked(links, places, unseen)
+
+
+def _is_marked(raw: Raw, marks: Marks) -> bool:
+    group = raw.number(wire.IFLA_GROUP)
+    return group in marks.groups or is_doomed(group) or raw.alias.startswith(marks.prefixes)
 
 
 def _veths(space: Netns) -> list[Raw]:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from vppctl.linux.processes import start_of
-from vppctl.model.interface import NamespaceRef, NamespaceType
-from vppctl.model.rules import PROC_FILE
+from vppctl.model.interface import NamespaceRef
+from vppctl.model.rules import process_of
 
 AWAITED_MS = 100
 """How often to look for a process that is not there yet, or that has no pidfd: nothing announces it."""
@@ -40,7 +40,7 @@ class NamespaceWatcher:
 
     def follow(self, references: Iterable[NamespaceRef]) -> None:
         """From now on these references are of interest."""
-        pids = frozenset(pid for reference in references if (pid := _pid(reference)))
+        pids = frozenset(pid for reference in references if (pid := process_of(reference)))
         if pids != self._pids:
             self._pids = pids
             with self._waking, contextlib.suppress(BlockingIOError):
@@ -149,12 +149,3 @@ def _started(pid: int) -> str:
     except OSError:
         return ""
     return "" if start is None else f"{start} {_link(pid)}"
-
-
-def _pid(reference: NamespaceRef) -> int:
-    """The process that a reference depends on; 0 for none."""
-    if reference.type is NamespaceType.PID_REF_NS:
-        return reference.pid
-    if reference.type is NamespaceType.FILE_REF_NS and (process := PROC_FILE.fullmatch(reference.filepath)):
-        return int(process["pid"])
-    return 0

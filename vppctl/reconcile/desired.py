@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from vppctl.model.interface import Interface, NamespaceRef
-from vppctl.reconcile.marks import Marks, is_stable_mac, stable_mac
+from vppctl.reconcile.marks import ANY, TURNS, Marks, is_stable_mac, stable_mac
 from vppctl.reconcile.state import Configured, Link, NetnsId, PairId, Reason, Resolution, Unavailable
 
 K = TypeVar("K")
@@ -39,9 +39,14 @@ class DesiredState:
     _contested: set[tuple[NetnsId, str]] = field(default_factory=set)
     """Those of `_claims` that several interfaces lay."""
     _names: dict[str, str] = field(default_factory=dict)
+    """The names by their aliases ..."""
+    _former: dict[str, str] = field(default_factory=dict)
+    """... and by those that earlier versions gave to long ones."""
     _valid: dict[str, Interface] = field(default_factory=dict)
     _macs: dict[str, str] = field(default_factory=dict)
-    """The addresses for new links of those that configure none."""
+    """The addresses for new links of those that configure none ..."""
+    _chosen: dict[str, str] = field(default_factory=dict)
+    """... and whose each of them is."""
 
     def interface(self, name: str) -> Interface | None:
         """The valid configuration of this name, if there is one."""
@@ -73,8 +78,8 @@ class DesiredState:
         return [n for n in dict.fromkeys((pair.first, pair.second)) if n in self.configured and self.pair_of(n) == pair]
 
     def name_of(self, alias: str) -> str:
-        """The interface name that an alias of ours stands for; empty when it stands for none that is configured."""
-        return self._names.get(alias) or alias.removeprefix(self.marks.prefix) if alias else ""
+        """The interface name that an alias of ours stands for, configured or not."""
+        return self._names.get(alias) or self._former.get(alias) or alias.removeprefix(self.marks.prefix)
 
     def owner(self, link: Link) -> str:
         """The name that a link of ours was made for.
@@ -83,14 +88,15 @@ class DesiredState:
         is configured for, or for what has its name. Where that document has errors, which would freeze the link, the
         MAC may show that it was created for another one.
         """
-        if link.alias.startswith("vppctl:"):
+        if link.alias.startswith(ANY):
             return self.name_of(link.alias)
         name = min(self.claimants((link.netns, link.name)), default=link.name)
         if self.is_invalid(name) and not is_stable_mac(link.mac, self.marks.label, name):
-            return min((other for other in self._valid if self._fits(link.mac, other)), default=name)
+            return min((other for other in self._valid if self.has_mac_of(link.mac, other)), default=name)
         return name
 
-    def _fits(self, mac: str, name: str) -> bool:
+    def has_mac_of(self, mac: str, name: str) -> bool:
+        """Whether it is the MAC that this interface configures, or one that is chosen for it."""
         configured = self._valid[name].phys_address
         return mac == configured if configured else is_stable_mac(mac, self.marks.label, name)
 
@@ -102,10 +108,17 @@ class DesiredState:
         if interface.phys_address:
             return interface.phys_address
         name = interface.name
-        if name not in self._macs:
-            self._macs[name] = stable_mac(self.host, self.marks.label, name)
-        chosen = self._macs[name]
+        chosen = self._macs.get(name) or self._choose_mac(name)
         return found if found not in ("", chosen) and is_stable_mac(found, self.marks.label, name) else chosen
+
+    def _choose_mac(self, name: str) -> str:
+        """An address that none of the other names has: their digests may be equal."""
+        for turn in range(TURNS):
+            chosen = stable_mac(self.host, self.marks.label, name, turn)
+            if self._chosen.setdefault(chosen, name) == name:
+                break
+        self._macs[name] = chosen
+        return chosen
 
     def place(self, interface: Interface) -> Resolution:
         """Where the interface's namespace is at present."""
@@ -133,6 +146,8 @@ class DesiredState:
         concerned = self._withdraw(configured.name)
         self.configured[configured.name] = configured
         self._names[self.marks.alias(configured.name)] = configured.name
+        if former := self.marks.former_alias(configured.name):
+            self._former[former] = configured.name
         if isinstance(configured.content, Interface):
             self._enter(configured.content)
         return concerned | self._concerned(configured.name)
@@ -166,6 +181,7 @@ class DesiredState:
         concerned = self._withdraw(name)
         del self.configured[name]
         self._names.pop(self.marks.alias(name), None)
+        self._former.pop(self.marks.former_alias(name), None)
         return concerned | self._concerned(name)
 
     def resolve(self, reference: NamespaceRef, resolution: Resolution) -> set[PairId]:
@@ -208,7 +224,8 @@ class DesiredState:
             return set()
         concerned = self._concerned(name)
         interface = self._valid.pop(name, None)
-        self._macs.pop(name, None)
+        if (chosen := self._macs.pop(name, "")) and self._chosen.get(chosen) == name:
+            del self._chosen[chosen]
         if interface:
             self._release(interface)
             _discard(self._referrers, interface.peer, name)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.operations import AddAddress, DelAddress, SetChecksum, SetLink
+from vppctl.reconcile.ownership import owned
 from vppctl.reconcile.plan import Plan
 from vppctl.reconcile.state import Link, NetnsId, ObservedState, PairId, State
 from vppctl.reconcile.vpp import ChangeInVpp, CreateInVpp, VppPlan
@@ -81,7 +82,8 @@ def _missing(desired: DesiredState, observed: ObservedState, created: set[str]) 
     """The links that are to be created, and where they are instead."""
     if not created:
         return
-    there = {desired.owner(link): link for link in observed.links.values() if desired.marks.owns(link)}
+    ours = owned(desired, observed.links.values())
+    there = {desired.owner(link): link for link in observed.links.values() if link.key in ours}
     found = {name: _elsewhere(desired, name, there.get(name)) for name in sorted(created)}
     # An end that is in its place goes with the other one, which is the difference; both in place are not tied.
     for name, what in found.items():

@@ -28,6 +28,8 @@ class End(NamedTuple):
     addresses: tuple[str, ...]
     checksum: bool = True
     """Whether TX checksums may be left to the link."""
+    fresh: int = 0
+    """The group that it is in until its alias is set; 0: `group` from the beginning."""
 
 
 class CreateVeth(NamedTuple):
@@ -138,6 +140,8 @@ class Failure(NamedTuple):
     """One line, with the names of what was attempted and the kernel's own explanation where it gave one."""
     retriable: bool = True
     """False when trying again without a change cannot help."""
+    links: frozenset[int] = frozenset()
+    """Of a deletion of several links, the indexes of those that could not be deleted; none: it is not known which."""
 
     @property
     def reason(self) -> Reason:
@@ -148,7 +152,7 @@ class Failure(NamedTuple):
 class Outcome(NamedTuple):
     """What became of an operation; `failure` is None when it worked.
 
-    DeleteLinks gives one outcome; its failure, if any, is of the first link that could not be removed.
+    DeleteLinks gives one outcome; its failure, if any, has the message of the first link that could not be removed.
     """
 
     operation: Operation

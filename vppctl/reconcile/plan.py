@@ -2,17 +2,17 @@
 
 `plan` is level-triggered and idempotent: applied to a kernel that does what it is told, its operations make the
 next plan empty. What is not marked as ours is never touched, with the one exception that the contract asks for: at
-start, a VETH that carries a configured name in its configured namespace is re-created.
+start, a whole pair that stands as it is configured (`takeover.py`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vppctl.model.interface import Interface
+from vppctl.reconcile.deletion import deletes
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.judge import Awaiting, Blocked, Ready, condition, judge
 from vppctl.reconcile.operations import (
@@ -23,8 +23,10 @@ from vppctl.reconcile.operations import (
     End,
     Setting,
 )
-from vppctl.reconcile.settling import again, clash, settings
-from vppctl.reconcile.state import Condition, Link, NetnsId, ObservedState, PairId, Reason, State
+from vppctl.reconcile.ownership import is_frozen, owned
+from vppctl.reconcile.settling import again, clash, duplicate, settings
+from vppctl.reconcile.state import Condition, Link, LinkKey, NetnsId, ObservedState, PairId, Reason, State
+from vppctl.reconcile.takeover import TakeOver, is_free
 
 DEFAULT_MTU = 1500
 """Octets; what the kernel gives a VETH without a configured MTU (ETH_DATA_LEN, linux/if_ether.h)."""
@@ -45,6 +47,12 @@ class Policy(NamedTuple):
     """Pairs whose addresses that are duplicates are removed and added, for the other one may have gone."""
     doubtful: frozenset[PairId] = frozenset()
     """Pairs that had such addresses when they were looked at last: one whose detection goes on is not applied yet."""
+    takeover: bool = True
+    """At start take over unmarked pairs that stand as they are configured."""
+
+    def later(self) -> Policy:
+        """For what is planned after the first round of a pass, or not to be carried out."""
+        return Policy(doubtful=self.doubtful, takeover=self.takeover)
 
 
 @dataclass(slots=True)
@@ -57,6 +65,12 @@ class Plan:
     settings: list[Setting] = field(default_factory=list)
     conditions: dict[str, Condition] = field(default_factory=dict)
     """Of every configured name in the scope; APPLIED only for a pair that needs no operation."""
+    kept: dict[PairId, tuple[Link, Link]] = field(default_factory=dict)
+    """Pairs that stay as they are, or are changed in place."""
+    takeovers: dict[PairId, TakeOver] = field(default_factory=dict)
+    """Unmarked pairs that become ours: those of `kept` are marked, the others are deleted and created again."""
+    leaving: frozenset[LinkKey] = frozenset()
+    """Both ends of what `deletes` names one end of."""
 
     def __bool__(self) -> bool:
         return bool(self.deletes or self.namespaces or self.creates or self.settings)
@@ -73,18 +87,19 @@ class _Planner:
         self.marks = desired.marks
         self.result = Plan()
         self.doomed: dict[tuple[NetnsId, int], Doomed] = {}
-        self.by_index = {(link.netns, link.index): link for link in observed.links.values()}
+        self.by_index = {link.key: link for link in observed.links.values()}
+        self.ours = owned(desired, observed.links.values())
         self.macs: dict[str, str] = {}  # of links that are replaced, by interface name
         self.holders: dict[Place, str] = {}
         self.awaited: dict[str, list[PairId]] = {}
         self.verdicts = {pair: judge(desired, pair) for pair in scope}
 
     def run(self) -> Plan:
-        kept: dict[PairId, tuple[Link, Link]] = {}
+        kept = self.result.kept
         for pair, verdict in self.verdicts.items():
             if isinstance(verdict, Ready) and (ends := self._standing(verdict)):
                 kept[pair] = ends
-        self._doom_strays({(link.netns, link.index) for ends in kept.values() for link in ends})
+        self._doom_strays({link.key for ends in kept.values() for link in ends})
         for pair, verdict in sorted(self.verdicts.items(), key=lambda item: item[0]):
             match verdict:
                 case Blocked(conditions):
@@ -95,23 +110,42 @@ class _Planner:
                     self._settle(pair, verdict, kept[pair])
                 case Ready():
                     self._create(pair, verdict)
-        self.result.deletes = list(self._deletes())
+        self.result.deletes = list(deletes(self.doomed, self.by_index, self.observed.reached))
+        self.result.leaving = frozenset(self.doomed)
         self.result.namespaces = [CreateNamespace(name, tuple(pairs)) for name, pairs in self.awaited.items()]
         return self.result
 
     # What stands
 
-    def _standing(self, ready: Ready) -> tuple[Link, Link] | None:
-        """Both ends of the pair when they are where they belong, tied to each other, and may be kept."""
+    def _whole(self, ready: Ready) -> tuple[Link, Link] | None:
+        """Both ends of the pair when they are where they belong, and tied to each other."""
         first, second = self.observed.links.get(ready.first_at), self.observed.links.get(ready.second_at)
-        if first is None or second is None or not (_tied(first, second) and _tied(second, first)):
+        if first is None or second is None or not (first.is_tied_to(second) and second.is_tied_to(first)):
             return None
+        return first, second
+
+    def _standing(self, ready: Ready) -> tuple[Link, Link] | None:
+        """The whole pair, when it may be kept."""
+        if not (ends := self._whole(ready)):
+            return None
+        first, second = ends
         ours = self._is(first, ready.first.name) and self._is(second, ready.second.name)
-        if self._starts(PairId.of(ready.first.name, ready.second.name)):
-            foreign = not self.marks.owns(first) and not self.marks.owns(second)
-            marked = first.alias.startswith("vppctl:") or second.alias.startswith("vppctl:")
-            return (first, second) if self.policy.adopt and (ours or (foreign and not marked)) else None
-        return (first, second) if ours else None
+        pair = PairId.of(ready.first.name, ready.second.name)
+        if not self._starts(pair):
+            return (first, second) if ours else None
+        if not ours:
+            if not self._may_be_taken(ready, first, second):
+                return None
+            self.result.takeovers[pair] = TakeOver(first, second)
+        return (first, second) if self.policy.adopt else None
+
+    def _may_be_taken(self, ready: Ready, first: Link, second: Link) -> bool:
+        """Whether these two, which are the ends of one pair and in the places of this one, may become it."""
+        sides = ((ready.first.name, ready.first_at, first), (ready.second.name, ready.second_at, second))
+        return self.policy.takeover and all(
+            self._holder(place) == name and (self._is(link, name) or is_free(self.marks, link, name))
+            for name, place, link in sides
+        )
 
     def _starts(self, pair: PairId) -> bool:
         """Whether this is the first look at the pair since the agent started."""
@@ -119,66 +153,34 @@ class _Planner:
 
     def _is(self, link: Link, name: str) -> bool:
         """Whether the link is ours and was made for this name; one without an alias is what its place says."""
-        return self.marks.owns(link) and (
-            not link.alias.startswith("vppctl:") or self.desired.name_of(link.alias) == name
-        )
+        return link.key in self.ours and (not self.marks.names(link) or self.desired.name_of(link.alias) == name)
 
     def _doom_strays(self, kept: set[tuple[NetnsId, int]]) -> None:
         """All that is ours and not where it belongs goes, but for what an invalid document freezes."""
         for key, link in self.by_index.items():
-            if key in kept or not self.marks.owns(link):
+            if key in kept or key not in self.ours:
                 continue
             name = self.desired.owner(link)
             pair = self.desired.pair_of(name)
-            if (pair in self.scope or name not in self.desired.configured) and not self._frozen(link):
-                self._doom(link, pair)
+            concerned = self._concerned(link, name, pair)
+            if name in self.desired.configured and self.scope.isdisjoint((pair, concerned)):
+                continue
+            if not is_frozen(self.desired, link, self.ours, self.by_index):
+                self._doom(link, concerned)
                 self.macs.setdefault(name, link.mac)
 
-    def _frozen(self, link: Link) -> bool:
-        """A link is frozen while the document of either of its ends has errors (rule 10 of the contract)."""
-        name = self.desired.owner(link)
-        if self.desired.is_frozen(name):
-            return True
-        peer = self.by_index.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
-        if peer is not None and self.marks.owns(peer):
-            return self.desired.is_frozen(self.desired.owner(peer))
-        interface = self.desired.interface(name)
-        return interface is not None and self.desired.is_frozen(interface.peer)
+    def _concerned(self, link: Link, name: str, pair: PairId) -> PairId | None:
+        """The pair whose affair it is that this link goes: its own, or the one in whose place it stands."""
+        claimants = self.desired.claimants((link.netns, link.name))
+        if not claimants or name in claimants:
+            return pair
+        # None: that pair is not looked at now, and this one has nothing to do with it.
+        return min(self.scope.intersection(map(self.desired.pair_of, claimants)), default=None)
 
     # What goes
 
     def _doom(self, link: Link, pair: PairId | None) -> None:
-        self.doomed[link.netns, link.index] = Doomed(link.index, link.name, pair)
-
-    def _deletes(self) -> Iterator[DeleteLinks]:
-        """One end of each doomed pair suffices; those of one namespace go together, so the busier one is chosen.
-
-        Before that the one that was entered: of a namespace that is reached by its id the links go one by one, and the
-        id may be another's by then.
-        """
-        if not self.doomed:
-            return
-        weight = Counter(netns for netns, _ in self.doomed)
-        reached = self.observed.reached
-
-        def rank(netns: NetnsId, index: int) -> tuple[bool, int, NetnsId, int]:
-            return netns in reached, weight[netns], netns, index
-
-        spaces: dict[NetnsId, list[Doomed]] = {}
-        for (netns, index), doomed in self.doomed.items():
-            link = self.by_index[netns, index]
-            peer = (link.peer_netns, link.peer_index) if link.peer_netns else None
-            other = self.by_index.get(peer) if peer else None
-            if (
-                peer in self.doomed
-                and other is not None
-                and _tied(other, link)
-                and rank(other.netns, other.index) > rank(netns, index)
-            ):
-                continue
-            spaces.setdefault(netns, []).append(doomed)
-        for netns, links in spaces.items():
-            yield DeleteLinks(netns, tuple(links))
+        self.doomed[link.key] = Doomed(link.index, link.name, pair)
 
     # What comes
 
@@ -193,7 +195,7 @@ class _Planner:
         problems = [
             (interface.name, *problem)
             for interface, place in ((ready.first, ready.first_at), (ready.second, ready.second_at))
-            if (problem := self._obstacle(interface, place))
+            if (problem := self._obstacle(ready, interface, place))
         ]
         if problems:
             for name in (ready.first.name, ready.second.name):
@@ -202,36 +204,44 @@ class _Planner:
                 state = State.PENDING if reason is Reason.PEER_INVALID else State.FAILED
                 self._say(name, state, reason, message)
             return
-        for place in (ready.first_at, ready.second_at):
-            if (link := self.observed.links.get(place)) and (link.netns, link.index) not in self.doomed:
+        for link in self.result.takeovers.get(pair, ()):
+            if link.key not in self.doomed:
                 self._doom(link, pair)
-        sides = ((ready.first, ready.first_at), (ready.second, ready.second_at))
-        ends = [self._end(interface, place, self.macs.get(interface.name, "")) for interface, place in sides]
-        self.result.creates.append(CreateVeth(pair, *ends))
+        macs, fresh = self.macs, self.marks.fresh
+        first = self._end(ready.first, ready.first_at, macs.get(ready.first.name, ""), fresh[0])
+        second = self._end(ready.second, ready.second_at, macs.get(ready.second.name, ""), fresh[1])
+        self.result.creates.append(CreateVeth(pair, first, second))
         for name in (ready.first.name, ready.second.name):
             self._say(name, State.PENDING, Reason.NONE, "being created")
 
-    def _obstacle(self, interface: Interface, place: Place) -> tuple[Reason, str] | None:
-        """What stands in the way of making this end here; a VETH that may be replaced does not."""
+    def _obstacle(self, ready: Ready, interface: Interface, place: Place) -> tuple[Reason, str] | None:
+        """What stands in the way of making this end here; what is to be deleted does not."""
         winner = self._holder(place)
         if winner != interface.name:
             text = f"name {place[1]!r} in namespace {interface.namespace} is configured for {winner!r} too"
             return Reason.NAME_CONFLICT, f"{text}; set another host_if_name"
         where = f"{place[1]!r} in namespace {interface.namespace}"
         link = self.observed.links.get(place)
-        if link is None and (link := self.observed.altnames.get(place)) and (link.netns, link.index) not in self.doomed:
-            mend = f"'ip link property del dev {link.name} altname {place[1]}' there, or set another host_if_name"
+        if link is None and (link := self.observed.altnames.get(place)) and not self._goes(link):
+            mend = f"'ip link property del dev {link.word} altname {place[1]}' there, or set another host_if_name"
             return Reason.NAME_TAKEN, f"{where} is an alternative name of {link.name!r}; {mend}"
-        if link is None or (link.netns, link.index) in self.doomed:
+        if link is None or self._goes(link) or self.desired.pair_of(interface.name) in self.result.takeovers:
             return None
-        if self.marks.owns(link):
+        if link.key in self.ours:
             return Reason.PEER_INVALID, f"{where} is held by a pair that a document with errors freezes"
-        starts = self._starts(self.desired.pair_of(interface.name))
-        if starts and link.kind == "veth" and not link.alias.startswith("vppctl:"):
-            return None
         what = f"a {link.kind}" if link.kind else "an interface"
         mend = "remove it or set another host_if_name"
+        if (ends := self._whole(ready)) and self._may_be_taken(ready, *ends):
+            # Whoever reads this is not to learn by the next upgrade that it would have been taken over.
+            mend += "; the pair is as configured, and the agent takes it over when it is started again"
         return Reason.NAME_TAKEN, f"{where} is taken by {what} that this agent did not make; {mend}"
+
+    def _goes(self, link: Link) -> bool:
+        """Whether the link is to be deleted, by itself or with its other end."""
+        if link.key in self.doomed:
+            return True
+        peer = self.by_index.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
+        return peer is not None and peer.is_tied_to(link) and peer.key in self.doomed
 
     def _holder(self, place: Place) -> str:
         """Of several interfaces that want one name: the one that has it, else the one that was configured first."""
@@ -239,7 +249,7 @@ class _Planner:
             since = {name: self.desired.configured[name].revision for name in self.desired.claimants(place)}
             names = sorted((n for n in since if self._is_ready(n)), key=lambda n: (since[n], n))
             link = self.observed.links.get(place)
-            has = [n for n in names if link and link.alias.startswith("vppctl:") and self._is(link, n)]
+            has = [n for n in names if link and self.marks.names(link) and self._is(link, n)]
             self.holders[place] = (has or names)[0]
         return self.holders[place]
 
@@ -247,8 +257,8 @@ class _Planner:
         pair = self.desired.pair_of(name)
         return isinstance(self.verdicts.get(pair) or judge(self.desired, pair), Ready)
 
-    def _end(self, interface: Interface, place: Place, mac: str) -> End:
-        """What the link is to be like; `mac` is what it, or the one that it replaces, has."""
+    def _end(self, interface: Interface, place: Place, mac: str, fresh: int = 0) -> End:
+        """What the link is to be like; `mac` is what it, or the one that it replaces, has; `fresh` is for a new one."""
         return End(
             netns=place[0],
             name=place[1],
@@ -259,6 +269,7 @@ class _Planner:
             alias=self.marks.alias(interface.name),
             addresses=interface.ip_addresses,
             checksum=not self.desired.serves(interface),
+            fresh=fresh,
         )
 
     # What changes in place
@@ -279,22 +290,9 @@ class _Planner:
                 continue
             revision = self.desired.configured[interface.name].revision
             state, reason, text = State.APPLIED, Reason.NONE, ""
-            if text := shared or self._duplicate(pair, interface, link):
+            if text := shared or duplicate(interface, link, doubtful=pair in self.policy.doubtful):
                 state, reason = State.FAILED, Reason.DUPLICATE_ADDRESS
             self.result.conditions[interface.name] = Condition(interface.name, state, reason, text, revision, link)
 
-    def _duplicate(self, pair: PairId, interface: Interface, link: Link) -> str:
-        """What there is to say about addresses that the kernel does not use, for others at this link have them."""
-        # On a link that is down, or whose peer is, the kernel does not look.
-        doubtful = link.tentative if pair in self.policy.doubtful and link.running else link.duplicates
-        if not (found := [address for address in doubtful if address in interface.ip_addresses]):
-            return ""
-        text = "is in use by another interface (duplicate address detection failed)"
-        return f"address {', '.join(found)} {text}; it is tried again, or configure another"
-
     def _say(self, name: str, state: State, reason: Reason, message: str) -> None:
         self.result.conditions[name] = condition(self.desired, name, state, reason, message)
-
-
-def _tied(link: Link, peer: Link) -> bool:
-    return link.kind == "veth" and link.peer_netns == peer.netns and link.peer_index == peer.index

@@ -43,3 +43,16 @@ def again(pair: PairId, link: Link, end: End) -> Iterator[Setting]:
         if address in end.addresses:
             yield DelAddress(pair, link.netns, link.index, link.name, address)
             yield AddAddress(pair, link.netns, link.index, link.name, address)
+
+
+def duplicate(interface: Interface, link: Link, *, doubtful: bool) -> str:
+    """What there is to say about addresses that the kernel does not use, for others at this link have them.
+
+    `doubtful`: there were such addresses at the last look.
+    """
+    # On a link that is down, or whose peer is, the kernel does not look.
+    unused = link.tentative if doubtful and link.running else link.duplicates
+    if not (found := [address for address in unused if address in interface.ip_addresses]):
+        return ""
+    text = "is in use by another interface (duplicate address detection failed)"
+    return f"address {', '.join(found)} {text}; it is tried again, or configure another"

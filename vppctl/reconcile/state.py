@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -57,6 +58,10 @@ class NetnsId(NamedTuple):
     ino: int
 
 
+LinkKey = tuple[NetnsId, int]
+"""A namespace and the index of a link there."""
+
+
 class Process(NamedTuple):
     """A running process, by what tells it from others."""
 
@@ -68,6 +73,8 @@ class Process(NamedTuple):
     """Its control groups (cgroups(7), /proc/PID/cgroup)."""
     netns: NetnsId | None
     """Its network namespace; None when that may not be looked at."""
+    users: frozenset[int] = frozenset()
+    """Its user IDs: real, effective, saved and of the file system; empty when it has just ended."""
 
 
 class Unavailable(NamedTuple):
@@ -166,6 +173,25 @@ class Link(NamedTuple):
     """IFF_MULTICAST."""
     altnames: tuple[str, ...] = ()
     """Alternative names (IFLA_ALT_IFNAME), which no other interface of the namespace can have as its name."""
+
+    @property
+    def key(self) -> LinkKey:
+        """What tells it from all other links."""
+        return self.netns, self.index
+
+    @property
+    def peer_key(self) -> LinkKey | None:
+        """The same of the other end of a VETH, when it is known where that is."""
+        return (self.peer_netns, self.peer_index) if self.peer_netns else None
+
+    def is_tied_to(self, peer: Link) -> bool:
+        """Whether this is a VETH whose other end is `peer`, as far as this end says."""
+        return self.kind == "veth" and self.peer_netns == peer.netns and self.peer_index == peer.index
+
+    @property
+    def word(self) -> str:
+        """Its name for a command that a message proposes: whoever created the link chose the name."""
+        return shlex.quote(self.name)
 
 
 class Statistics(NamedTuple):

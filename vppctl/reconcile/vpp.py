@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vppctl.model.interface import Memif, VppInterface, VppInterfaceType
+from vppctl.reconcile.marks import digest
 from vppctl.reconcile.state import Invalid, Reason, State
 
 DEFAULT_MTU = 9000
@@ -104,24 +105,36 @@ class VppMarks(NamedTuple):
     label: str
 
     def tag(self, name: str, shape: int) -> str:
-        """The tag of an interface; names that are too long for it, or not ASCII as VPP's API is, become a digest."""
-        tag = f"vppctl:{self.label}:{shape:08x}:{name}"
+        """The tag of an interface.
+
+        Where label and name are too long for it, or not ASCII as VPP's API is, digests stand for them: after a slash,
+        which no label has.
+        """
+        tag = f"{self._prefix}{shape:08x}:{name}"
         if tag.isascii() and len(tag) <= TAG_LIMIT:
             return tag
-        digest = zlib.crc32(name.encode(errors="surrogateescape"))
-        return f"{self._short}{shape:08x}:{digest:08x}"
+        return f"{self._short}{shape:08x}:{digest(name, 12).hex()}"
+
+    def former_tag(self, name: str, shape: int) -> str:
+        """What earlier versions gave to such an interface. Other labels and names may have the same one."""
+        label_sum, name_sum = (zlib.crc32(text.encode(errors="surrogateescape")) for text in (self.label, name))
+        return f"vppctl:#{label_sum:08x}:{shape:08x}:{name_sum:08x}"
 
     def owns(self, link: VppLink) -> bool:
         """Whether an agent of this label made it."""
-        return link.tag.startswith((f"vppctl:{self.label}:", self._short))
+        return link.tag.startswith((self._prefix, self._short))
 
     def is_of(self, link: VppLink, name: str) -> bool:
         """Whether it was made for this name, in whatever shape."""
         return self.owns(link) and link.tag in (self.tag(name, shape) for shape in _shapes(link.tag))
 
     @property
+    def _prefix(self) -> str:
+        return f"vppctl:{self.label}:"
+
+    @property
     def _short(self) -> str:
-        return f"vppctl:#{zlib.crc32(self.label.encode()):08x}:"
+        return f"vppctl:/{digest(self.label, 10).hex()}:"
 
 
 def _shapes(tag: str) -> Iterator[int]:
@@ -199,9 +212,11 @@ class _Planner:
                 self._say(configured, State.PENDING, Reason.HOST_INTERFACE_MISSING, text)
                 return None
             host_index = self.hosts[interface.host_if_name]
-        tag = self.marks.tag(interface.name, shape_of(interface, host_index))
+        shape = shape_of(interface, host_index)
+        tag = self.marks.tag(interface.name, shape)
         found = next((link for link in self.observed if _matches(link, interface)), None)
-        if found and found.tag.startswith("vppctl:") and not self.marks.owns(found):
+        former = self.marks.former_tag(interface.name, shape)
+        if found and found.tag.startswith("vppctl:") and not self.marks.owns(found) and found.tag != former:
             text = f"{_describe(interface)} is taken by {found.internal_name}, which another agent made ({found.tag})"
             self._say(configured, State.FAILED, Reason.NAME_TAKEN, text)
             return None
