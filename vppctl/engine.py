@@ -6,6 +6,7 @@ anew for each connection, for contexts and certificates change. Excluded: what t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,6 +15,8 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+from vppctl.files import read_start, read_whole
 
 DEFAULT_HOST, DEFAULT_TLS_HOST = "unix:///var/run/docker.sock", "tcp://localhost:2376"
 SCHEMES = ("unix", "tcp", "http", "https", "ssh")
@@ -64,6 +67,7 @@ def connect(endpoint: Endpoint, timeout: int) -> Any:
     """A connection (docker.APIClient). Raises docker.errors.DockerException, requests' errors, OSError, ValueError."""
     # Slow to load.
     import docker
+    from docker.utils.config import find_config_file
 
     url = urlsplit(endpoint.host)
     if url.scheme == "ssh" and not find_spec("paramiko"):
@@ -72,6 +76,7 @@ def connect(endpoint: Endpoint, timeout: int) -> Any:
     encrypted = endpoint.tls is not None and url.scheme not in ("unix", "ssh", "http")
     if endpoint.tls and encrypted:
         options["tls"] = _tls_config(endpoint.tls, endpoint.origin)
+    _refuse_no_file(find_config_file())
     client = _client(docker, direct=url.scheme == "unix" or _is_loopback(url.hostname or ""))
     try:
         return client(base_url=endpoint.host, timeout=timeout, **options)
@@ -155,15 +160,24 @@ def _of_context(folder: str, name: str, origin: str) -> Endpoint:
 def _read(path: str) -> dict[str, Any]:
     """A file of Docker's. Raises FileNotFoundError, and ValueError for all else."""
     try:
-        with open(path, "rb") as file:
-            found = json.load(file)
+        found = json.loads(read_whole(path))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} is no JSON object; mend or remove it")
     return found
+
+
+def _refuse_no_file(path: Any) -> None:
+    """The client opens its configuration by name, and would wait for a FIFO. Raises ValueError."""
+    try:
+        read_start(path or os.devnull, 0)
+    except OSError as error:
+        # Without what cannot be read for another reason it goes on.
+        if error.errno == errno.EINVAL:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _tls_of_environment() -> Tls | None:

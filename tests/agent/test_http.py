@@ -90,6 +90,49 @@ def test_while_the_store_is_away_it_is_alive_and_not_ready(vppctl: Vppctl) -> No
         assert "vppctl_store_up 0.0" in ask(address, "/metrics")[1].splitlines()
 
 
+def raw(address: str, request: str) -> tuple[int, str]:
+    """Status and the rest of the answer to what is sent as it stands."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as client:
+        client.sendall(request.replace("\n", "\r\n").encode())
+        with client.makefile("rb") as answer:
+            text = answer.read().decode()
+    return int(text.split()[1]), text
+
+
+def test_a_page_whose_name_leads_here_reads_nothing(vppctl: Vppctl) -> None:
+    """DNS rebinding: a browser on the host sends the page's name as Host. Once, any was answered."""
+    address = f"127.0.0.1:{free_port()}"
+    with Agent(vppctl, "--http", address, "--http-host", "Metrics.example.net", "--http-host", "10.0.0.7"):
+        wait_until(lambda: ask(address, "/readyz")[0] == 200, "the agent to be ready")
+        port = address.rpartition(":")[2]
+        for host in ("evil.example", f"evil.example:{port}", "", "0.0.0.0", "127.0.0.1.evil.example", "10.0.0.8"):
+            for line in ("GET /metrics", "GET /healthz", "HEAD /metrics", "GET /nothing", "POST /metrics"):
+                status, text = raw(address, f"{line} HTTP/1.1\nHost: {host}\n\n")
+                assert status == 421, (host, line)
+                assert "vppctl_" not in text
+        for several in ("", "Host: localhost\nHost: evil.example\n", "Host: evil.example\nHost: localhost\n"):
+            assert raw(address, f"GET /metrics HTTP/1.1\n{several}\n")[0] == 400
+        for host in ("localhost", "LOCALHOST.", "127.0.0.1", "127.8.9.1:80", "[::1]", "[::1]:9090", "::1"):
+            assert raw(address, f"GET /healthz HTTP/1.1\nHost: {host}\nConnection: close\n\n")[0] == 200, host
+        for host in ("metrics.example.net", "METRICS.example.net.:443", "10.0.0.7"):
+            assert raw(address, f"GET /healthz HTTP/1.1\nHost: {host}\nConnection: close\n\n")[0] == 200, host
+        assert raw(address, "GET /healthz HTTP/1.0\n\n")[0] == 200
+
+
+@pytest.mark.parametrize("host", ["a b", "http://x", "x/y", "-x", "", "x:80"])
+def test_a_host_that_is_none(vppctl: Vppctl, host: str) -> None:
+    result = vppctl.run("agent", "run", "--http", "127.0.0.1:9090", "--http-host", host)
+    assert result.returncode == 2
+    assert "--http-host" in result.stderr.splitlines()[-1]
+
+
+def test_hosts_go_with_an_address(vppctl: Vppctl) -> None:
+    result = vppctl.run("agent", "run", "--http-host", "x")
+    assert result.returncode == 2
+    assert "--http-host goes with --http" in result.stderr
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0:9090", "9090", "127.0.0.1:0", "10.0.0.1:80", "unix:relative"])
 def test_it_is_for_loopback_alone(vppctl: Vppctl, address: str) -> None:
     result = vppctl.run("agent", "run", "--http", address)

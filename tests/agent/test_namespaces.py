@@ -33,6 +33,27 @@ def test_named_namespaces_deleted_and_back(vppctl: Vppctl) -> None:
         assert set(links("two")) == {"b"}
 
 
+def test_a_name_that_a_shell_may_run_is_not_created(vppctl: Vppctl) -> None:
+    """Once, a writer of the store had root's completion of `ip netns exec` run what the name says."""
+    name = "$(id>x)"
+    with Agent(vppctl, "--create-namespaces"):
+        file = vppctl.folder / "odd.json"
+        file.write_text(json.dumps(veth("a", "b", name)))
+        assert vppctl.run("validate", str(file)).stderr == (
+            f"warning: {file}: namespace.name: '$(id>x)' is created by no agent, only entered when it exists; for one"
+            " that is created write letters, digits, '_', '-', '.', '@', '+', '=' and ',', with a letter, a digit or"
+            " '_' first\n"
+        )
+        vppctl.put(veth("a", "b", name), veth("b", "a", "two"))
+        message = vppctl.wait_state("a", "PENDING", "NamespaceNotFound")["message"]
+        assert "the agent creates none of such a name, which a shell may run; write letters" in message
+        assert message.endswith("or create it: ip netns add '$(id>x)'")
+        assert not os.path.lexists(f"/run/netns/{name}")
+        ip("netns", "add", name)
+        vppctl.wait_state("a", "APPLIED")
+        assert set(links(name)) == {"a"}
+
+
 def test_a_namespace_that_lost_its_name_keeps_no_link(vppctl: Vppctl) -> None:
     ip("netns", "add", "one")
     ip("netns", "add", "two")

@@ -122,6 +122,20 @@ def test_the_service_manager_is_told(vppctl: Vppctl) -> None:
         hear("STOPPING=1")
 
 
+def test_a_status_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A line of its own would be another message: what Docker or etcd say may have line ends."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, AgentLock("status") as lock:
+        manager.bind(address)
+        manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        Pulse(lock).beat(lambda: "docker: it said\nMAINPID=1\r\nREADY=1", str, now=True)
+        assert manager.recv(4096) == b"WATCHDOG=1"
+        lines = manager.recv(4096).decode().splitlines()
+        assert lines[0] == "STATUS=docker: it said MAINPID=1 READY=1"
+        assert [line.partition("=")[0] for line in lines[1:]] == ["EXTEND_TIMEOUT_USEC"]
+
+
 @pytest.mark.parametrize("microseconds", ["\u00b2", "1", "9" * 30])
 def test_an_odd_watchdog_is_no_reason_to_fail_or_to_spin(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, microseconds: str

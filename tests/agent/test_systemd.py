@@ -14,6 +14,7 @@ from tests.support.agent import veth
 from tests.support.etcd import PROGRAM
 from tests.support.netns import wait_until
 from tests.support.systemd import ROOT, SYSTEMD, UNITS, Machine
+from vppctl.agent.unit import unit
 
 pytestmark = [
     pytest.mark.kernel,
@@ -81,8 +82,28 @@ def test_it_works_in_its_sandbox(machine: Machine) -> None:
     assert machine("stat", "-c", "%a", "/run/netns") == "755\n"
     assert "2001:db8::1/64" in machine("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-br", "addr", "show", "dev", "b")
     assert (show(machine, "ActiveState"), show(machine, "NRestarts")) == ("active", "0")
+    bounds = {name: show(machine, name) for name in ("MemoryMax", "TasksMax", "LimitCORE", "DevicePolicy")}
+    assert bounds == {"MemoryMax": str(2 << 30), "TasksMax": "256", "LimitCORE": "0", "DevicePolicy": "closed"}
     wait_until(lambda: show(machine, "StatusText").startswith("2 interfaces"), "the status to tell the interfaces")
     vppctl(machine, "del", "a", "b")
+
+
+def test_a_program_in_an_odd_folder_is_the_one_that_runs(machine: Machine) -> None:
+    """Blanks divide arguments, and '%' and '$' mean something to systemd. Once, none of them was quoted."""
+    folder = "/run/a b%n $HOME ${X} ; c"
+    program = f"{folder}/vppctl"
+    machine("mkdir", folder)
+    script = '#!/bin/sh\nprintf "%s\\n" "$0" "$@" > /run/started\nexec sleep 600\n'
+    machine("sh", "-c", 'cat > "$1" && chmod 755 "$1"', "sh", program, stdin=script)
+    machine("sh", "-c", f"cat > {UNITS}/odd.service", stdin=unit(program))
+    machine("systemctl", "daemon-reload")
+    machine("systemctl", "start", "--no-block", "odd")
+    try:
+        started = f"{program}\nagent\nrun\n--resync\nadopt\n"
+        wait_until(lambda: machine.run("cat", "/run/started").stdout == started, "the program to run")
+    finally:
+        machine.run("systemctl", "stop", "odd")
+        machine("rm", f"{UNITS}/odd.service")
 
 
 def test_it_starts_again_and_adopts(machine: Machine) -> None:

@@ -11,9 +11,12 @@ import pytest
 
 from tests.support.agent import Vppctl, veth
 from tests.support.netns import ip, wait_until
+from vppctl.agent.unit import unit
+from vppctl.errors import VppctlError
 from vppctl.linux.privileges import NEEDED
 
-UNIT = Path(__file__).parents[2] / "vppctl/agent/vppctl-agent.service"
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "vppctl/agent/vppctl-agent.service"
 OF_A_MOUNT_NAMESPACE = (
     "Private",
     "Protect",
@@ -43,6 +46,12 @@ def test_mounts_made_under_it_reach_the_host() -> None:
     assert [name for name in settings() if name.startswith(OF_A_MOUNT_NAMESPACE)] == []
 
 
+def test_what_it_may_use_up_is_bounded_and_the_page_says_so() -> None:
+    page = (ROOT / "vppctl/SECURITY.md").read_text()
+    for name in ("MemoryMax", "TasksMax", "LimitCORE", "LimitNOFILE", "WatchdogSec"):
+        assert f"| `{name}` | {settings()[name]} |" in page
+
+
 @analyze
 def test_systemd_understands_it(tmp_path: Path) -> None:
     unit = tmp_path / UNIT.name
@@ -51,6 +60,33 @@ def test_systemd_understands_it(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@analyze
+@pytest.mark.parametrize(
+    "folder", ["plain", "a b", "100%n", "a  'b", 'a"b', "a$HOME", "a;b", "a\\b", "@x", "é", "a\tb"]
+)
+def test_a_program_wherever_it_is_installed(tmp_path: Path, folder: str) -> None:
+    """systemd looks whether the program is there, so a path that it reads as another one is not understood."""
+    program = tmp_path / folder / "vppctl"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    if set(folder) & set("'\"\\\t"):
+        with pytest.raises(VppctlError, match="systemd runs no program with quotes, backslashes or control"):
+            unit(str(program))
+        return
+    file = tmp_path / UNIT.name
+    file.write_text(unit(str(program)))
+    command = ["systemd-analyze", "verify", "--man=no", str(file)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_command_prints_the_unit_of_its_own_program(vppctl: Vppctl) -> None:
+    program = vppctl.command("vppctl", [])[0]
+    assert vppctl("agent", "unit") == unit(program)
+    assert f"ExecStart={program} agent run --resync adopt\n" in unit(program)
 
 
 @analyze

@@ -138,7 +138,7 @@ def test_what_is_put_raw_under_a_key_of_an_interface_can_be_waited_for(vppctl: V
 def test_what_would_be_put_raw_cannot_steer_a_terminal(vppctl: Vppctl) -> None:
     (vppctl.folder / "raw").write_bytes(b"a\x1b[31m\n\tb\xff")
     shown = vppctl("put", "--raw", "--dry-run", "/k\x1b", str(vppctl.folder / "raw"))
-    assert shown == "/k\\x1b\na\\x1b[31m\n\tb\\xff\n\n"
+    assert shown == "/k\\x1b\na\\x1b[31m\\n\\tb\\xff\n\n"
 
 
 @pytest.fixture(params=["embedded", pytest.param("etcd", marks=pytest.mark.etcd)])

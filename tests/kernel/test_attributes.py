@@ -176,6 +176,19 @@ def test_what_an_operator_adds_to_a_link_is_let_be(reconciler: Reconciler) -> No
 
 
 @pytest.mark.parametrize("many", [128, 0], ids=["asked for by name", "from a dump"])
+def test_the_name_of_a_strangers_link_is_quoted_in_a_proposed_command(
+    reconciler: Reconciler, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe, "MANY", many)
+    ip("netns", "add", "x")
+    ip("-n", "x", "link", "add", "$(id>x)", "type", "bridge")
+    ip("-n", "x", "link", "property", "add", "dev", "$(id>x)", "altname", "a")
+    put(reconciler, veth("a", "b", "x"), veth("b", "a"))
+    message = apply(reconciler, 0.0)["a"].message
+    assert "ip link property del dev '$(id>x)' altname a" in message
+
+
+@pytest.mark.parametrize("many", [128, 0], ids=["asked for by name", "from a dump"])
 def test_a_name_that_is_anothers_alternative_name(
     reconciler: Reconciler, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

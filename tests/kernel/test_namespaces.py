@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,27 @@ def test_what_is_no_namespace_is_not_taken_for_one(tmp_path: Path) -> None:
     for entry in ("text", "link", "fifo", "uts"):
         (folder / entry).unlink()
     (folder / "folder").rmdir()
+
+
+@pytest.mark.parametrize("name", ["$(id>x)", "`id`", "a b", "-x", ".x", "*", "~", "a;b", "é", "x" * 255 + "é"])
+def test_a_name_that_a_shell_may_run_is_entered_and_never_created(name: str) -> None:
+    """Debian's completion of `ip netns exec` evaluates the names below /run/netns, as root."""
+    found = named(name, create=True)
+    if len(name) < 200:
+        assert reason(found) is Reason.NAMESPACE_NOT_FOUND
+        assert isinstance(found, Unavailable)
+        assert "the agent creates none of such a name" in found.message
+        assert found.message.endswith(f"ip netns add {shlex.quote(name)}")
+    with pytest.raises(OSError, match="no namespace of such a name is created"):
+        create_named(name)
+    assert os.listdir("/run/netns") == []
+    if len(name) < 200:
+        # What `ip netns add` has left counts no more than nothing.
+        (Path("/run/netns") / name).touch(mode=0)
+        assert isinstance(named(name, create=True), Unavailable)
+        (Path("/run/netns") / name).unlink()
+        ip("netns", "add", name)
+        identity(named(name, create=True))
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/run/netns/../netns/x", "/proc/self/ns/net", "/dev/zero", "/run"])

@@ -21,13 +21,12 @@ from vppctl.reconcile.mirror import Batch, Mirror
 from vppctl.store import sqlite as sqlite_store
 from vppctl.store.base import Put
 from vppctl.store.follow import follow
-from vppctl.store.private import who_may_change
+from vppctl.store.private import who_may_write
 from vppctl.store.settings import open_store, parse_store_url
 
 WRITER = """
 import sys
 from vppctl.store.base import Put
-from vppctl.store.private import who_may_change
 from vppctl.store.settings import open_store, parse_store_url
 store = open_store(parse_store_url(sys.argv[1]))
 n = 0
@@ -232,19 +231,18 @@ def test_a_lease_that_has_ended_is_nobody_elses(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("place", "mode", "group", "said"),
+    ("mode", "group", "said"),
     [
-        pytest.param("", 0o755, 0, "", id="as it should be"),
-        pytest.param("", 0o775, 1, "may be changed by other users; 'chmod go-w", id="folder of another group"),
-        pytest.param("", 0o777, 0, "may be changed by other users; 'chmod go-w", id="everybody's folder"),
-        pytest.param("", 0o1777, 0, "", id="sticky folder"),
-        pytest.param("store.db", 0o666, 0, "store.db may be changed by other users", id="everybody's file"),
+        pytest.param(0o600, 0, "", id="as it should be"),
+        pytest.param(0o660, 0, "", id="one's own group"),
+        pytest.param(0o660, 1, "store.db may be changed by group", id="another group"),
+        pytest.param(0o666, 0, "store.db may be changed by everybody; 'chmod go-w", id="everybody"),
     ],
 )
-def test_others_who_may_change_it_are_noticed(tmp_path: Path, place: str, mode: int, group: int, said: str) -> None:
+def test_others_who_may_write_to_it_are_noticed(tmp_path: Path, mode: int, group: int, said: str) -> None:
     open_store(parse_store_url(f"sqlite:{tmp_path}/store.db")).close()
-    os.chown(tmp_path / place, -1, os.getegid() + group)
-    (tmp_path / place).chmod(mode)
-    text = who_may_change(f"{tmp_path}/store.db")
+    os.chown(tmp_path / "store.db", -1, os.getegid() + group)
+    (tmp_path / "store.db").chmod(mode)
+    text = who_may_write(f"{tmp_path}/store.db")
     assert said in text
     assert bool(text) is bool(said)

@@ -114,10 +114,10 @@ class World:
         patch.setattr(steps, "enable_ipv6", lambda *_: None)
         patch.setattr(addresses, "_tells_origin", lambda: True)
         patch.setattr(search, "discover", self._discover)
-        patch.setattr(strays, "resolve", lambda wanted, create: self.kernel.spaces[int(wanted.name or 0)].handle)
         for module in (marked, places):
             patch.setattr(module, "is_of_own_users", lambda space: space is not self.kernel.spaces[-1].handle)
         patch.setattr(places, "inhabited", lambda _: None)
+        patch.setattr(strays, "resolve", lambda wanted, **_: self.kernel.spaces[int(wanted.name or 0)].handle)
 
     def new(self, count: int) -> FakeKernel:
         self.kernel = FakeKernel(count)

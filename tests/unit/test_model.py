@@ -86,6 +86,12 @@ def problems(document: object, kind: Kind = Kind.LINUX, **more: Any) -> list[str
         pytest.param({"name": "all"}, "name: 'all' is no interface name: it", id="name all"),
         pytest.param({"host_if_name": "lo"}, "'lo' is the loopback interface of every namespace", id="loopback"),
         pytest.param({"name": "lo"}, "set host_if_name to another name", id="loopback by its name"),
+        *(
+            pytest.param({"host_if_name": n}, "is no interface name for the kernel", id=f"for a shell {n!r}")
+            for n in ("$(reboot)", "`id`", "a;b", "a|b", "*", "~", "a&b", "{a,b}", "a>b", "!x", "#x")
+        ),
+        pytest.param({"host_if_name": "-rf"}, "'-rf' begins like an option of a program; write a name", id="option"),
+        pytest.param({"name": "--help"}, "set host_if_name to a name without the dash", id="option by its name"),
         pytest.param({"namespace": {"name": "ns1"}}, 'write "type": 2 (NAMED_NS)', id="type forgotten"),
         pytest.param({"namespace": {"type": 2, "name": "../x"}}, "has a slash", id="namespace path"),
         pytest.param({"namespace": {"type": 2, "name": "x", "pid": 5}}, "namespace.pid: 5 does not go", id="two"),
@@ -143,6 +149,15 @@ def test_vpp_is_refused_with_the_mend(document: dict[str, Any], said: str) -> No
 )
 def test_what_kernel_and_vpp_take_is_accepted(kind: Kind, more: dict[str, Any]) -> None:
     assert problems({**(BASE if kind is Kind.LINUX else AFPACKET), **more}, kind) == []
+
+
+@pytest.mark.parametrize("name", ["$(id>x)", "`id`", "a b", "-x", ".x", "*", "~", "a;b", "é", "=ls", "a{b,c}", "'"])
+def test_a_namespace_that_only_exists_already_is_a_warning(name: str) -> None:
+    decoded = decode({**BASE, "namespace": {"type": 2, "name": name}}, kind=Kind.LINUX)
+    assert decoded.problems == ()
+    (warning,) = decoded.warnings
+    assert warning.startswith(f"namespace.name: {name!r} is created by no agent") or "'" in name
+    assert "letters, digits" in warning
 
 
 def test_many_addresses_in_vpp_cost_no_more_than_they_have_to() -> None:

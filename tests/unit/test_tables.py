@@ -9,6 +9,7 @@ import pytest
 from vppctl.cli.legacy import translate
 from vppctl.cli.settings import Settings, duration
 from vppctl.errors import InvalidInputError, UsageError
+from vppctl.store.settings import parse_endpoints
 
 KEY = "/vnf-agent/vpp1/linux/config/v1/interface/veth1"
 
@@ -176,7 +177,7 @@ def test_times_of_a_config_file(tmp_path: Path, content: str, seconds: float) ->
         ("dial-timeout: abc", "etcd.conf: dial-timeout: 'abc' is no time; write one such as 1s"),
         ("dial-timeout: true", "etcd.conf: dial-timeout: True is no time; write one such as 1s"),
         ("operation-timeout: -1", "etcd.conf: operation-timeout: -1 is no time"),
-        ("#" * (1024 * 1024 + 1), "is longer than 1048576 characters"),
+        ("#" * (64 * 1024 + 1), "is longer than 65536 bytes"),
         ("[1]", "is no mapping"),
         ("a: [", "is no YAML"),
         ("insecure-skip-tls-verify: true", "insecure-skip-tls-verify: is not supported"),
@@ -198,3 +199,37 @@ def test_times(text: str, seconds: float) -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
         duration(text, "--timeout")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "unix:2379",
+        "unix:etcd.sock",
+        "a:1,unix:2379",
+        "UNIX:2379",
+        "a?b:1",
+        "a#b:1",
+        "a%2f:1",
+        "-a:1",
+        "a b:1",
+        "a\\b:1",
+    ],
+)
+def test_endpoints_that_mean_something_else_to_grpc(text: str) -> None:
+    with pytest.raises(UsageError, match="is no endpoint"):
+        parse_endpoints(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoints"),
+    [
+        ("http://unix:2379", ("unix:2379",)),
+        ("dns:1,ipv4:2,vsock:3,xds:4", ("dns:1", "ipv4:2", "vsock:3", "xds:4")),
+        ("a_b.example-1:1", ("a_b.example-1:1",)),
+        ("[::1]:1,10.0.0.1", ("[::1]:1", "10.0.0.1:2379")),
+        ("unix:///run/a b%20?c#d", ("unix:/run/a b%20?c#d",)),
+    ],
+)
+def test_endpoints(text: str, endpoints: tuple[str, ...]) -> None:
+    assert parse_endpoints(text) == endpoints

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from vppctl.agent.bindings import Bindings
 from vppctl.agent.intake import configured
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
@@ -50,7 +51,10 @@ def prepare(settings: CheckSettings, entries: Sequence[Entry]) -> tuple[Reconcil
     raise_file_limit()
     nsids = NsidTable()
     microservices = Microservices(settings.docker_host, look_at)
-    resolver = Resolver(microservices, create=settings.create_namespaces, allowed_dirs=settings.allowed_dirs)
+    bindings = Bindings(settings.label)
+    resolver = Resolver(
+        microservices, create=settings.create_namespaces, allowed_dirs=settings.allowed_dirs, bindings=bindings
+    )
     reconciler = Reconciler(settings.label, resolver, nsids)
     in_vpp: dict[str, VppConfigured] = {}
     for kind in Kind:
@@ -61,7 +65,7 @@ def prepare(settings: CheckSettings, entries: Sequence[Entry]) -> tuple[Reconcil
                 case VppConfigured() as found:
                     in_vpp[name] = found
                 case found:
-                    reconciler.desired.put(found)
+                    reconciler.desired.put(bindings.bound(found))
     reconciler.desired.serve(host_names(in_vpp))
     _wait_for_docker(microservices, reconciler)
     return reconciler, in_vpp

@@ -44,7 +44,8 @@ class Pulse:
             if notify("WATCHDOG=1"):
                 # Before it is ready, and only then: what takes long is no reason to be ended as long as it goes on.
                 extend = "" if self.announced else f"\nEXTEND_TIMEOUT_USEC={EXTENSION * 10**6:.0f}"
-                notify(f"STATUS={status()}{extend}")
+                # What others have said, as Docker does, may have line ends, and each line is a message of its own.
+                notify(f"STATUS={' '.join(status().split())}{extend}")
             return True
         return False
 

@@ -19,6 +19,8 @@ log = logging.getLogger("vppctl.agent")
 
 WARNINGS = 5
 """Of one document that are logged."""
+PROBLEMS = 1 << 20
+"""Characters of all problems that are kept, beside the first one of each document; they are reported several times."""
 
 
 class Intake:
@@ -36,29 +38,48 @@ class Intake:
         """The kinds whose configuration is known in full."""
         self.revision = 0
         """The newest one of the configuration that is known."""
+        self._problems: dict[tuple[Kind, str], int] = {}
+        """Characters that are kept of the problems of each document."""
+        self._kept = 0
 
     def take(self, kind: Kind, batch: Batch) -> None:
         """What has changed in the store; taken twice it does no harm."""
         prefix, backlog, desired = config_prefix(self._label, kind), self._reconciler.backlog, self._reconciler.desired
+        bindings = self._reconciler.resolver.bindings
         for entry in batch.entries:
             self._on_progress()
             name = entry.key.removeprefix(prefix)
+            self._kept -= self._problems.pop((kind, name), 0)
             if entry.value is None:
                 if kind is Kind.VPP:
                     self.vpp_desired.pop(name, None)
                 else:
+                    bindings.forget(name)
                     backlog.add(desired.delete(name))
                 continue
-            match read(kind, name, entry.value, entry.mod_revision, self._allowed_dirs):
-                case VppConfigured() as found:
+            found = read(kind, name, entry.value, entry.mod_revision, self._allowed_dirs)
+            if isinstance(found.content, Invalid):
+                found = found._replace(content=self._kept_of(kind, name, found.content))
+            match found:
+                case VppConfigured():
                     self.vpp_desired[name] = found
-                case found:
-                    backlog.add(desired.put(found))
+                case Configured():
+                    backlog.add(desired.put(bindings.bound(found)))
         self.revision = max(self.revision, batch.revision)
         if batch.full:
             self.listed.add(kind)
+        bindings.save(whole=Kind.LINUX in self.listed)
         if kind is Kind.VPP:
             backlog.add(desired.serve(host_names(self.vpp_desired)))
+
+    def _kept_of(self, kind: Kind, name: str, invalid: Invalid) -> Invalid:
+        """All of its problems while there is room for them, then the first one of them."""
+        size = len(str(invalid))
+        if self._kept + size > PROBLEMS:
+            return Invalid(invalid.problems[:1], invalid.more + len(invalid.problems) - 1)
+        self._problems[kind, name] = size
+        self._kept += size
+        return invalid
 
     def new_references(self) -> list[NamespaceRef] | None:
         """All references to namespaces, when they are others than the last time; None: they are the same."""

@@ -44,7 +44,9 @@ def run(settings: AgentSettings, stderr: Stderr | None = None) -> int:
             from vppctl.agent.web import listen
 
             supervisor = agent.sources.supervisor
-            serve, end = listen(settings.http, agent.facts, lambda why: supervisor.note("http", why))
+            serve, end = listen(
+                settings.http, agent.facts, lambda why: supervisor.note("http", why), settings.http_hosts
+            )
             stack.callback(end)
             supervisor.start("http", serve)
         return agent.run()

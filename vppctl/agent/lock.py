@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import logging
 import os
 import socket
@@ -20,6 +19,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from vppctl.agent.run_folder import ForeignFileError, digest, file_of, open_own, run_path
 from vppctl.errors import VppctlError, cause
 
 log = logging.getLogger("vppctl.agent")
@@ -50,8 +50,9 @@ class AgentLock:
         """Take the lock. Raises VppctlError, which names the agent that has it, or why there can be none."""
         path = lock_path(label)
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._fd = open_own(path.name, os.O_RDWR | os.O_CREAT, create=True)
+        except ForeignFileError as error:
+            raise VppctlError(f"{path}: cannot be made: {error.strerror}") from None
         except OSError as error:
             raise VppctlError(f"{path}: cannot be made: {_fix(error)}") from None
         try:
@@ -157,7 +158,7 @@ def _owner(label: str) -> _Owner | None:
 def _address(label: str) -> str:
     """An abstract address (unix(7)): of a network namespace, and gone with the process."""
     # At most 107 bytes.
-    return f"\0vppctl-agent-{label if len(label.encode()) < 90 else _digest(label)}"
+    return f"\0vppctl-agent-{label if len(label.encode()) < 90 else digest(label)}"
 
 
 def _refuse_another(label: str) -> None:
@@ -206,7 +207,7 @@ def _running(label: str, who: str) -> VppctlError:
 def pulse(label: str) -> str | None:
     """How the agent of this label is on this host: empty when alive, else what is wrong; None when nothing is known."""
     try:
-        fd = os.open(lock_path(label), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = open_own(lock_path(label).name, os.O_RDWR)
     except OSError:
         return None
     try:
@@ -231,8 +232,7 @@ def has_own_run(label: str) -> bool:
 def troubles(label: str) -> str:
     """What does not work for the agent of this label on this host, on one line; empty when all does."""
     try:
-        # Another kind of file is not waited for.
-        fd = os.open(lock_path(label), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = open_own(lock_path(label).name, os.O_RDONLY)
         with open(fd, encoding="utf-8", errors="replace") as file:
             return file.readline(_LINE).strip()
     except OSError:
@@ -240,17 +240,8 @@ def troubles(label: str) -> str:
 
 
 def lock_path(label: str) -> Path:
-    """Where the lock of this label is: /run/vppctl for root; a label too long for a file name is a digest."""
-    folder = Path("/run/vppctl")
-    if os.geteuid():
-        folder = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/vppctl-{os.geteuid()}") / "vppctl"  # noqa: S108
-    name = label if len(label.encode()) < 200 else _digest(label)
-    return folder / f"agent-{name}.lock"
-
-
-def _digest(label: str) -> str:
-    """What stands for a long label; no label has a colon, so that no other one is called like this."""
-    return f":{hashlib.blake2s(label.encode()).hexdigest()}"
+    """Where the lock of this label is."""
+    return run_path(file_of(label, "agent", ".lock"))
 
 
 def _fix(error: OSError) -> str:

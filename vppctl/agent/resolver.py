@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from vppctl.agent.bindings import Bindings
+from vppctl.agent.settings import AgentSettings
 from vppctl.agent.status import Report, rfc3339
 from vppctl.linux.named import RUN_NETNS
 from vppctl.linux.namespaces import Netns
@@ -11,18 +15,41 @@ from vppctl.microservices import Container, Microservices
 from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.reconcile.state import Creatable, NetnsId, Reason, Resolution, Unavailable
 
+_ENDED = (Reason.PROCESS_NOT_RUNNING, Reason.FOREIGN_PID)
+"""The process is no more, whether its number is used again or not."""
+
 
 class Resolver:
     """Opens what a reference leads to at present."""
 
-    def __init__(self, microservices: Microservices, *, create: bool, allowed_dirs: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        microservices: Microservices,
+        *,
+        create: bool,
+        allowed_dirs: tuple[str, ...],
+        bindings: Bindings | None = None,
+    ) -> None:
         self._microservices = microservices
+        self.bindings = bindings or Bindings()
+        """Which processes the PIDs of documents mean."""
         self._create, self._allowed_dirs = create, allowed_dirs
+
+    @classmethod
+    def of_agent(cls, settings: AgentSettings, microservices: Microservices) -> Self:
+        """As the agent has it, which remembers the processes that documents mean."""
+        bindings, folders = Bindings(settings.label, keep=True), tuple(settings.allowed_dirs)
+        return cls(microservices, create=settings.create_namespaces, allowed_dirs=folders, bindings=bindings)
 
     def open(self, reference: NamespaceRef) -> Netns | Unavailable | Creatable:
         """The namespace, open; or why there is none."""
         if reference.type is NamespaceType.MICROSERVICE_REF_NS:
             return self._of_microservice(reference)
+        if reference.start < 0:
+            late = self.bindings.late(reference)
+            if isinstance(late, Unavailable):
+                return late
+            reference = late
         return resolve(reference, create=self._create, extra_dirs=self._allowed_dirs)
 
     def told(self, reference: NamespaceRef, place: Resolution) -> Report:
@@ -57,7 +84,7 @@ class Resolver:
                 running.append((container, Unavailable(Reason.FOREIGN_PID, container.foreign)))
                 continue
             opened = of_process(container.pid, str(reference), start=container.start)
-            if isinstance(opened, Netns) or opened.reason is not Reason.PROCESS_NOT_RUNNING:
+            if isinstance(opened, Netns) or opened.reason not in _ENDED:
                 running.append((container, opened))
         if len(running) == 1:
             return running[0][1]

@@ -60,7 +60,7 @@ class Agent:
         self.settings, self.pulse = settings, Pulse(lock)
         self.nsids = NsidTable()
         microservices = Microservices(settings.docker_host, look_at)
-        resolver = Resolver(microservices, create=settings.create_namespaces, allowed_dirs=tuple(settings.allowed_dirs))
+        resolver = Resolver.of_agent(settings, microservices)
         self.sources = Sources(microservices, settings.allowed_dirs)
         self.reconciler = Reconciler(
             settings.label,

@@ -30,6 +30,8 @@ class AgentSettings:
     """Seconds between two readings of the counters; 0: never."""
     http: str | None = None
     """Where probes and Prometheus ask: loopback, or unix:PATH."""
+    http_hosts: tuple[str, ...] = ()
+    """Names in the Host of requests that are answered, beside loopback's."""
     reread: Callable[[], StoreSettings] | None = None
     """Which store it is by what files and environment say now; for SIGHUP. Raises VppctlError."""
     on_status: Callable[[list[dict[str, Any]]], None] | None = None

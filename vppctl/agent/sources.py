@@ -22,6 +22,7 @@ from vppctl.microservices import Microservices, MicroservicesChanged
 from vppctl.model.interface import NamespaceRef, NamespaceType
 from vppctl.model.keys import Kind
 from vppctl.reconcile.mirror import Batch, Mirror
+from vppctl.store.base import AGENT
 from vppctl.store.follow import follow
 from vppctl.store.shared import SharedStore
 
@@ -103,6 +104,9 @@ class Sources:
         self._watcher = NamespaceWatcher(folders)
         self._stop = threading.Event()
         self._store: SharedStore | None = None
+        self._followed: dict[Kind, StoreState] = {}
+        self._store_state: StoreState | None = None
+        """What was reported last of all kinds."""
         self._monitor: LinkMonitor | None = None
         self._changed: set[LinkChanged] = set()
         self._changing = threading.Lock()
@@ -118,16 +122,14 @@ class Sources:
             self.inbox.put(Configuration(kind, batch))
 
         def state(ready: bool, error: str) -> None:
-            # Both kinds are in one store, and once is enough.
-            if kind is Kind.LINUX:
-                self.inbox.put(StoreState(ready, error))
+            self._report_store(kind, ready=ready, error=error)
 
         def body() -> None:
             while not self._stop.is_set():
                 session = shared.take()
                 try:
                     mirror.start_again()
-                    follow(session.store, prefix, mirror, session.over, deliver, state)
+                    follow(session.store, prefix, mirror, session.over, deliver, state, AGENT)
                 except Exception:
                     # A connection that an error of ours has interrupted is not to be trusted.
                     shared.renew()
@@ -136,6 +138,16 @@ class Sources:
                     shared.give(session)
 
         self.supervisor.start(f"store-{kind}", body)
+
+    def _report_store(self, kind: Kind, *, ready: bool, error: str) -> None:
+        """Both kinds are in one store: once is enough, but one of them alone may be what cannot be followed."""
+        with self._changing:
+            self._followed[kind] = StoreState(ready, error)
+            errors = [state.error for state in self._followed.values() if state.error]
+            now = StoreState(not errors and Kind.LINUX in self._followed, errors[0] if errors else "")
+            if now != self._store_state and any(now):
+                self._store_state = now
+                self.inbox.put(now)
 
     def renew(self) -> None:
         """Connect anew to the store and to Docker, with what is on the disk now: certificates and passwords change."""

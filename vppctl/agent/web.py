@@ -1,6 +1,8 @@
 """/healthz, /readyz and /metrics over HTTP, for probes and Prometheus. Off unless asked for.
 
-On loopback or a unix socket alone: it has no authentication, and says which interfaces there are.
+On loopback or a unix socket alone: it has no authentication, and says which interfaces there are. A browser on this
+host is on loopback, too, and a page from elsewhere may have a name that leads here (DNS rebinding): a request must name
+a host that is this one.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ import http.server
 import ipaddress
 import logging
 import os
+import re
 import socket
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from vppctl.agent.facts import Facts
@@ -27,6 +30,8 @@ CONNECTIONS = 16
 """At the same time: every local user may connect, and each has a thread."""
 DEADLINE = 10.0
 """Seconds for a whole request: `timeout` is for each octet of it."""
+
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})")
 
 SHORTAGE_PAUSE = 1.0
 """Seconds until a connection that could not be taken is tried again."""
@@ -51,6 +56,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _cut(self) -> None:
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
+
+    def parse_request(self) -> bool:
+        """As it is; and what is asked of another host is answered by nobody here."""
+        if not super().parse_request():
+            return False
+        hosts = self.headers.get_all("Host", [])
+        # HTTP/1.1 requires exactly one (RFC 9112, section 3.2), and so does every browser; older probes have none.
+        if len(hosts) > 1 or (not hosts and self.request_version >= "HTTP/1.1"):
+            self.send_error(400, explain="a request has one Host")
+        elif hosts and not self.server.answers(hosts[0]):
+            self.send_error(421, explain="only requests for loopback are answered, and for hosts of --http-host")
+        else:
+            return True
+        return False
 
     def do_GET(self) -> None:
         """Answer a probe or a scrape."""
@@ -100,12 +119,25 @@ class _Server(http.server.ThreadingHTTPServer):
     """So that those who are refused hear it at once."""
 
     def __init__(
-        self, family: socket.AddressFamily, address: Any, facts: Facts, on_trouble: Callable[[str], None]
+        self,
+        family: socket.AddressFamily,
+        address: Any,
+        facts: Facts,
+        on_trouble: Callable[[str], None],
+        hosts: Collection[str],
     ) -> None:
         self.address_family, self.facts = family, facts
+        self._hosts = {_plain(host) for host in hosts}
         self._serving, self._on_trouble = False, on_trouble
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         super().__init__(address, _Handler)
+
+    def answers(self, host: str) -> bool:
+        """Whether a request for this Host is one for here. No page of a browser reaches a unix socket."""
+        if self.address_family == socket.AF_UNIX:
+            return True
+        name = _plain(_without_port(host))
+        return name == "localhost" or name in self._hosts or _is_loopback(name)
 
     def run(self) -> None:
         """Serve until the end; an error begins it again."""
@@ -164,17 +196,18 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 def listen(
-    address: str, facts: Facts, on_trouble: Callable[[str], None]
+    address: str, facts: Facts, on_trouble: Callable[[str], None], hosts: Collection[str] = ()
 ) -> tuple[Callable[[], None], Callable[[], None]]:
     """Listen at `address`; returns what serves, as the body of a thread, and what ends that.
 
+    Requests are answered that are for loopback or for one of `hosts`.
     Raises UsageError and VppctlError.
     """
     family, where = parse(address)
     if family is socket.AF_UNIX and not _is_served(where):
         _remove_stale(where)
     try:
-        server = _Server(family, where, facts, on_trouble)
+        server = _Server(family, where, facts, on_trouble, hosts)
     except OSError as error:
         raise VppctlError(f"--http {address}: cannot be served: {error.strerror}; choose another address") from None
 
@@ -192,13 +225,40 @@ def parse(address: str) -> tuple[socket.AddressFamily, Any]:
         return socket.AF_UNIX, address.removeprefix("unix:")
     host, _, port = address.rpartition(":")
     host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
-    try:
-        found = ipaddress.ip_address(host)
-    except ValueError:
-        found = None
+    found = _address(host)
     if found is None or not found.is_loopback or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UsageError(f"--http {address!r} is no loopback address; write 127.0.0.1:9090, [::1]:9090 or unix:/PATH")
     return (socket.AF_INET6 if found.version == 6 else socket.AF_INET), (host, int(port))
+
+
+def check_host(host: str) -> str:
+    """A name or address as requests have it in their Host, without a port. Raises UsageError."""
+    if _HOST.fullmatch(host) or _address(_plain(host)):
+        return host
+    raise UsageError(f"--http-host {host!r} is no name or address of a host; write one such as metrics.example.net")
+
+
+def _without_port(host: str) -> str:
+    """The name or address that a Host header names; port forwarding may have changed the port."""
+    head, colon, port = host.rpartition(":")
+    return head if colon and port.isascii() and port.isdigit() and not head.endswith(":") else host
+
+
+def _plain(host: str) -> str:
+    """A name or address in one spelling."""
+    return host.strip().lower().removeprefix("[").removesuffix("]").removesuffix(".")
+
+
+def _is_loopback(host: str) -> bool:
+    found = _address(host)
+    return found is not None and found.is_loopback
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def _is_served(path: str) -> bool:

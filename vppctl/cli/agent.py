@@ -60,6 +60,14 @@ def agent_command() -> None:
     type=click.Choice(["table", "wide", "json", "yaml", "name"]),
     help="How --once and --dry-run print.  [default: table]",
 )
+@click.option(
+    "--http-host",
+    "http_hosts",
+    metavar="NAME",
+    multiple=True,
+    type=GIVEN,
+    help="One more name of this host in requests to --http, beside loopback's.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="[default: text]")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="[default: info]"
@@ -89,9 +97,13 @@ def run_agent(options: dict[str, Any], /, files: tuple[str, ...], **choices: Any
     from vppctl.linux.privileges import TO_CHANGE, TO_FOLLOW, give_up, require
 
     if choices["http"]:
-        from vppctl.agent.web import parse
+        from vppctl.agent.web import check_host, parse
 
         parse(choices["http"])
+        for host in choices["http_hosts"]:
+            check_host(host)
+    elif choices["http_hosts"]:
+        raise UsageError("--http-host goes with --http; give an address to listen at, such as --http 127.0.0.1:9090")
     interval = choices.pop("stats_interval")
     choices["stats_interval"] = 0.0 if interval in ("0", "0s") else duration(interval, "--stats-interval")
     settings = Settings(options)
@@ -227,8 +239,7 @@ def agent_unit() -> None:
     """
     import os
     import sys
-    from importlib.resources import files
 
-    text = files("vppctl.agent").joinpath("vppctl-agent.service").read_text()
-    program = os.path.join(os.path.dirname(sys.executable), "vppctl")
-    click.echo(text.replace("/usr/bin/vppctl", program), nl=False)
+    from vppctl.agent.unit import unit
+
+    click.echo(unit(os.path.join(os.path.dirname(sys.executable), "vppctl")), nl=False)

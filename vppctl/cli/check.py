@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.cli.completion import complete_names
+from vppctl.cli.escaping import word
 from vppctl.cli.options import (
     allow_dir_option,
     create_namespaces_option,
@@ -100,7 +101,7 @@ def check_command(
         drift = check(where, entries)
     chosen = [difference._asdict() for difference in drift if not names or difference.name in names]
     if chosen or output in ("json", "yaml"):
-        beside: Columns = {"KEY": lambda r: ", ".join(configured.get(r["name"], ()))}
+        beside: Columns = {"KEY": lambda r: ", ".join(map(word, configured.get(r["name"], ())))}
         print_records(chosen, output, settings.color, (_COLUMNS, beside))
     else:
         click.echo(f"{len(names or configured)} interfaces, no difference", err=True)

@@ -14,6 +14,9 @@ from vppctl.errors import VppctlError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+_MOST = 20_000
+"""Keys that are listed for a key press; beyond that none are offered."""
+
 
 def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of configured interfaces that are not typed yet."""
@@ -64,6 +67,7 @@ def _listed(ctx: click.Context, prefixes: Callable[[str], list[str]]) -> list[st
     import logging
 
     from vppctl.cli.settings import Settings
+    from vppctl.store.base import Bounds
     from vppctl.store.settings import open_store
 
     options: dict[str, Any] = dict(ctx.find_root().params)
@@ -78,7 +82,9 @@ def _listed(ctx: click.Context, prefixes: Callable[[str], list[str]]) -> list[st
         logging.getLogger("vppctl").setLevel(logging.CRITICAL)
         store = open_store(where)
         try:
-            return [e.key for p in prefixes(settings.label) for e in store.list(p, keys_only=True).entries]
+            bounds = Bounds(keys=_MOST)
+            listed = (store.list(prefix, keys_only=True, bounds=bounds) for prefix in prefixes(settings.label))
+            return [entry.key for found in listed for entry in found.entries]
         finally:
             store.close()
     except (VppctlError, UnicodeEncodeError):

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.cli.completion import complete_files, complete_keys, complete_names_and_keys
+from vppctl.cli.escaping import word
 from vppctl.cli.options import allow_dir_option, output_option, timeout_option, wait_option
 from vppctl.cli.settings import Settings, duration
+from vppctl.cli.streams import stop_when_lost
 from vppctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def put_command(
     items = _items(arguments, settings.label, allowed_dirs)
     if dry_run:
         for item in items:
-            click.echo(f"{item.key}\n{item.value.decode()}\n")
+            _print_entry(str(item.key), item.value)
         return
     from vppctl.cli.entries import write
 
@@ -96,7 +98,7 @@ def _items(arguments: Sequence[str], label: str, allowed_dirs: Sequence[str]) ->
 def _put_raw(settings: Settings, arguments: Sequence[str], seconds: float | None, *, dry_run: bool) -> None:
     from vppctl.cli.documents import read
     from vppctl.cli.entries import interface_key
-    from vppctl.cli.render import clean
+    from vppctl.cli.escaping import clean
     from vppctl.store.base import Put
 
     if len(arguments) != 2 or not arguments[0].startswith("/"):
@@ -104,8 +106,7 @@ def _put_raw(settings: Settings, arguments: Sequence[str], seconds: float | None
     awaited = [] if seconds is None else [interface_key(arguments[0], "leave out --wait")]
     key, value = arguments[0], read(arguments[1])
     if dry_run:
-        shown = clean(value.decode(errors="backslashreplace"), keep="\n\t")
-        click.echo(f"{clean(key)}\n{shown}\n")
+        _print_entry(key, value)
         return
     store = settings.open_store()
     try:
@@ -114,6 +115,13 @@ def _put_raw(settings: Settings, arguments: Sequence[str], seconds: float | None
         _wait(store, awaited, seconds)
     finally:
         store.close()
+
+
+def _print_entry(key: str, value: bytes) -> None:
+    """Key, value, and an empty line: three lines, whatever the value is."""
+    from vppctl.cli.escaping import clean, one_line
+
+    click.echo(f"{clean(key)}\n{one_line(value)}\n")
 
 
 @click.command("get")
@@ -183,7 +191,7 @@ def del_command(
 
 
 _KEYS: Look = (
-    {"KEY": lambda r: r["name"]},
+    {"KEY": lambda r: word(r["name"])},
     {"LABEL": lambda r: r["label"], "REVISION": lambda r: str(r["revision"])},
 )
 
@@ -200,19 +208,21 @@ def list_command(options: dict[str, Any], *, output: str) -> None:
     Example:
       vppctl list
     """
-    from vppctl.cli.render import clean, print_records
+    from vppctl.cli.escaping import clean
+    from vppctl.cli.render import print_records
     from vppctl.model.keys import ROOT
 
     settings = Settings(options)
     store = settings.open_store()
     try:
+        if output == "text":
+            for page in store.pages(ROOT, keys_only=True):
+                click.echo("".join(clean(f"key:  {entry.key}") + "\n" for entry in page.entries), nl=False)
+                stop_when_lost()
+            return
         entries = store.list(ROOT, keys_only=True).entries
     finally:
         store.close()
-    if output == "text":
-        for entry in entries:
-            click.echo(clean(f"key:  {entry.key}"))
-        return
     records = [{"name": e.key, "label": e.key.split("/")[2], "revision": e.mod_revision} for e in entries]
     print_records(records, output, settings.color, _KEYS, [entry.key for entry in entries])
 
@@ -223,22 +233,20 @@ def list_command(options: dict[str, Any], *, output: str) -> None:
 def dump_command(options: dict[str, Any], prefix: str | None) -> None:
     """Print keys and their values.
 
-    Each key that starts with PREFIX, then its value, then an empty line; without PREFIX, those of all agents. What a
-    terminal would not print is escaped, also into a file; 'etcdctl get' has the octets.
+    Each key that starts with PREFIX, then its value on one line, then an empty line; without PREFIX, those of all
+    agents. What a terminal would not print is escaped, also into a file; 'etcdctl get' has the octets.
 
     \b
     Example:
       vppctl dump /vnf-agent/vpp1/linux/config/
     """
-    from vppctl.cli.render import clean
     from vppctl.model.keys import ROOT
 
     store = Settings(options).open_store()
     try:
-        entries = store.list(prefix or ROOT).entries
+        for page in store.pages(prefix or ROOT):
+            for entry in page.entries:
+                _print_entry(entry.key, entry.value or b"")
+            stop_when_lost()
     finally:
         store.close()
-    for entry in entries:
-        click.echo(clean(entry.key))
-        click.echo(clean((entry.value or b"").decode(errors="backslashreplace"), keep="\n\t"))
-        click.echo()

@@ -152,12 +152,12 @@ def plan_apply(
     from vppctl.model.document import decode_bytes
     from vppctl.model.keys import Kind, config_key, config_prefix
     from vppctl.reconcile.changes import Action, changes
-    from vppctl.store.base import Delete, Guard, Put
+    from vppctl.store.base import DOCUMENTS, Delete, Guard, Put
 
     entries: dict[Name, Entry] = {}
     for kind in Kind:
         prefix = config_prefix(label, kind)
-        entries.update({(kind, e.key.removeprefix(prefix)): e for e in store.list(prefix).entries})
+        entries.update({(kind, e.key.removeprefix(prefix)): e for e in store.list(prefix, bounds=DOCUMENTS).entries})
     before: dict[Name, Document] = {
         key: decode_bytes(
             entry.value or b"", kind=key[0], name=key[1], tolerant=True, allowed_dirs=allowed_dirs
@@ -214,10 +214,12 @@ _EFFECTS = {"none": "nothing to do", "in-place": "in place", "re-create": "re-cr
 
 
 def _lines(plan: _Plan) -> list[str]:
+    from vppctl.cli.escaping import word
+
     lines = []
     for change in plan.changes:
-        name = f"vpp:{change.name}" if change.kind == "vpp" else change.name
-        touches = f"touches {', '.join(change.touches)}" if change.touches else ""
+        name = word(f"vpp:{change.name}" if change.kind == "vpp" else change.name)
+        touches = f"touches {', '.join(map(word, change.touches))}" if change.touches else ""
         rest = ", ".join(part for part in (_EFFECTS[change.effect], touches) if part)
         lines.append(f"{_SIGNS[change.action]} {name}{': ' if rest else ''}{rest}")
         if change.action == "update":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vppctl.cli.completion import complete_names, complete_names_and_keys
+from vppctl.cli.escaping import word
 from vppctl.cli.options import output_option
 from vppctl.cli.settings import Settings
 
@@ -28,16 +29,15 @@ def describe_command(options: dict[str, Any], name: str, *, output: str) -> None
     """
     from vppctl.cli.entries import find_one, stored
     from vppctl.cli.graph import Ties, chain
-    from vppctl.cli.observe import by_key, reader
+    from vppctl.cli.observe import by_key, report_of_each
     from vppctl.cli.render import print_status
-    from vppctl.model.keys import ROOT
     from vppctl.model.text import without_secrets
 
     settings = Settings(options)
     store = settings.open_store()
     try:
         entry, key = find_one(store, settings.label, name)
-        reports = reader(store, key.label)(store.list(f"{ROOT}{key.label}/").entries)
+        reports = report_of_each(store, key.label)
     finally:
         store.close()
     known = by_key(reports)
@@ -109,7 +109,7 @@ def history_command(options: dict[str, Any], names: tuple[str, ...], *, output: 
         return
     for report in reports:
         for line in history_lines(report.get("history") or ()):
-            print_text(f"{report['name']}  {line}", settings.color, hang="    ")
+            print_text(f"{word(report['name'])}  {line}", settings.color, hang="    ")
 
 
 def history_lines(history: Iterable[dict[str, Any]]) -> Iterator[str]:

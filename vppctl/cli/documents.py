@@ -6,7 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
+import click
+
 from vppctl.errors import InvalidInputError
+from vppctl.files import read_start
 from vppctl.model.document import Decoded, InvalidDocument, decode, documents, encode, guess_kind
 from vppctl.model.interface import Interface, VppInterface
 from vppctl.model.keys import ConfigKey, Kind
@@ -27,11 +30,7 @@ class Item(NamedTuple):
 def read(source: str) -> bytes:
     """The content of a file, or of standard input for `-`. Raises InvalidInputError."""
     try:
-        if source == "-":
-            data = _bounded(sys.stdin.buffer)
-        else:
-            with open(source, "rb") as file:
-                data = _bounded(file)
+        data = _bounded(sys.stdin.buffer) if source == "-" else read_start(source, MAX_FILE + 1)
     except OSError as error:
         raise InvalidInputError([f"{_shown(source)}: cannot be read: {error.strerror}"]) from None
     if len(data) > MAX_FILE:
@@ -73,6 +72,8 @@ def load(
             kind = key.kind if key else guess_kind(document)
             decoded = check(document, kind, key.name if key else None, allowed_dirs)
             errors += [_line(shown, prefix, problem) for problem in decoded.problems]
+            for warning in decoded.warnings:
+                click.echo(f"warning: {shown}: {prefix}{warning}", err=True)
             if decoded.interface:
                 target = key or ConfigKey(label, kind, decoded.interface.name)
                 item = Item(shown, target, decoded.interface, encode(decoded.interface))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 from vppctl.cli.completion import complete_names_and_keys
 from vppctl.cli.options import allow_dir_option
 from vppctl.cli.settings import Settings
-from vppctl.errors import ConflictError, InvalidInputError, StoreError
+from vppctl.errors import ConflictError, InvalidInputError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from vppctl.cli.documents import Item
@@ -38,6 +39,7 @@ def edit_command(options: dict[str, Any], name: str, *, allowed_dirs: tuple[str,
     from vppctl.store.base import Guard, Put
 
     settings = Settings(options)
+    _refuse_others()
     store = settings.open_store()
     try:
         entry, key = find_one(store, settings.label, name)
@@ -57,6 +59,17 @@ def edit_command(options: dict[str, Any], name: str, *, allowed_dirs: tuple[str,
         store.close()
 
 
+def _refuse_others() -> None:
+    """The text is a file for as long as it is edited. Raises UsageError where another user may replace that."""
+    import tempfile
+
+    from vppctl.store.private import exposed
+
+    # As of a file in a folder that we create: in a sticky one ours stays.
+    if why := exposed(os.path.join(os.path.abspath(tempfile.gettempdir()), f"vppctl-{os.getpid()}.new", "file")):
+        raise UsageError(f"{why}, and the text with it; set TMPDIR to a folder of your own")
+
+
 def _checked(text: str, key: ConfigKey, allowed_dirs: Sequence[str]) -> Item:
     """What was typed, as an interface. Raises InvalidInputError, and keeps the text."""
     from vppctl.cli.documents import load
@@ -65,7 +78,7 @@ def _checked(text: str, key: ConfigKey, allowed_dirs: Sequence[str]) -> Item:
     try:
         item = load([file], key.label, key, allowed_dirs)[0]
     except InvalidInputError as error:
-        last = f"nothing was stored; mend {file} and 'vppctl put {key} {file}'"
+        last = f"nothing was stored; mend {file} and 'vppctl put {shlex.quote(str(key))} {shlex.quote(file)}'"
         raise InvalidInputError([*error.lines, last]) from None
     os.unlink(file)
     return item

@@ -28,11 +28,11 @@ _WIDE: Columns = {"DIFFERS": lambda r: "yes" if r["differs"] else "no"}
 def stored(settings: Settings, items: Sequence[Item] = ()) -> list[Entry]:
     """The configuration of the label, as it would be with these put into it."""
     from vppctl.model.keys import Kind, config_prefix
-    from vppctl.store.base import Entry
+    from vppctl.store.base import DOCUMENTS, Entry
 
     store = settings.open_store()
     try:
-        listed = [store.list(config_prefix(settings.label, kind)) for kind in Kind]
+        listed = [store.list(config_prefix(settings.label, kind), bounds=DOCUMENTS) for kind in Kind]
     finally:
         store.close()
     entries = {entry.key: entry for part in listed for entry in part.entries}

@@ -10,6 +10,8 @@ import click
 from vppctl.cli.settings import Settings
 
 _COLORS = {"APPLIED": "green", "PENDING": "orange", "FAILED": "red", "INVALID": "purple"}
+_LITERAL = " -_.,:/@+="
+"""Of a label of Mermaid, beside letters and digits."""
 Report = Mapping[str, Any]
 
 
@@ -133,7 +135,13 @@ def _text(graph: Graph, paint: Callable[[str, str], str]) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', "'") + '"'
+    """A quoted ID of dot: backslashes begin escapes in labels, ampersands entities of HTML."""
+    from vppctl.cli.render import clean
+
+    text = clean(text)
+    for special, meant in (("\\", "\\\\"), ('"', '\\"'), ("&", "&amp;")):
+        text = text.replace(special, meant)
+    return f'"{text}"'
 
 
 def _svg(graph: Graph) -> Iterator[str]:
@@ -155,8 +163,13 @@ def _dot(graph: Graph) -> Iterator[str]:
 
 
 def _label(text: str) -> str:
-    """Mermaid takes labels for HTML; a number sign starts its own entities."""
-    return _quoted(text.replace("#", "#35;").replace("<", "#lt;").replace(">", "#gt;").replace("&", "#38;"))
+    """A label of Mermaid: all that could mean something, there or in the HTML that it makes, is an entity of its own.
+
+    `%%` begins a directive or a comment wherever it stands, a backquote Markdown, `$$` a formula, `#` an entity.
+    """
+    from vppctl.cli.render import clean
+
+    return '"' + "".join(c if c.isalnum() or c in _LITERAL else f"#{ord(c)};" for c in clean(text)) + '"'
 
 
 def _mermaid(graph: Graph) -> Iterator[str]:
@@ -167,4 +180,4 @@ def _mermaid(graph: Graph) -> Iterator[str]:
         yield from (f"    n{numbers[node]}[{_label(node)}]" for node in sorted(nodes))
         yield "  end"
     for edge in graph.edges:
-        yield f"  n{numbers[edge.first]} ---|{edge.state}| n{numbers[edge.second]}"
+        yield f"  n{numbers[edge.first]} ---|{_label(edge.state)}| n{numbers[edge.second]}"

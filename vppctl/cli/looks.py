@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vppctl.cli.escaping import word
 from vppctl.model.interface import Interface, VppInterface
 from vppctl.model.keys import parse_config_key
 
@@ -38,8 +39,8 @@ DOCUMENTS: Look = (
         "NAME": lambda r: r["name"],
         "KIND": lambda r: r["kind"],
         "NAMESPACE": lambda r: str(r.get("namespace", "")),
-        "PEER": lambda r: r.get("peer", ""),
-        "ADDRESSES": lambda r: ", ".join(r.get("ip_addresses", ())),
+        "PEER": lambda r: word(r.get("peer", "")),
+        "ADDRESSES": lambda r: ", ".join(map(word, r.get("ip_addresses", ()))),
     },
     {
         "ENABLED": lambda r: str(r.get("enabled", "")).lower(),
@@ -47,6 +48,6 @@ DOCUMENTS: Look = (
         "MAC": lambda r: r.get("phys_address", ""),
         "MTU": lambda r: str(r.get("mtu") or ""),
         "DESCRIPTION": lambda r: r.get("description", ""),
-        "KEY": lambda r: r["key"],
+        "KEY": lambda r: word(r["key"]),
     },
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,10 +59,25 @@ def man_command(ctx: click.Context, words: tuple[str, ...], folder: str | None) 
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for found in _walk(root):
-            Path(folder, f"{_title(found)}.1").write_text(page(found), encoding="utf-8")
-        Path(folder, "vpp-agent-ctl.1").write_text(".so man1/vppctl.1\n", encoding="utf-8")
+            _write(Path(folder, f"{_title(found)}.1"), page(found))
+        _write(Path(folder, "vpp-agent-ctl.1"), ".so man1/vppctl.1\n")
     except OSError as error:
         raise InvalidInputError([f"{folder}: cannot be written: {error.strerror}; choose another --dir"]) from None
+
+
+def _write(path: Path, text: str) -> None:
+    """In the place of what has this name, and never into it: a link there leads elsewhere, a FIFO waits."""
+    umask = os.umask(0)
+    os.umask(umask)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".vppctl-", encoding="utf-8", delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), 0o666 & ~umask)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def page(ctx: click.Context) -> str:

@@ -46,12 +46,11 @@ def status_command(
       vppctl status veth1 -o json
     """
     from vppctl.cli.render import print_change, print_status
-    from vppctl.model.keys import ROOT
 
     settings = Settings(options)
     store = settings.open_store()
     try:
-        reports = reader(store, settings.label)(store.list(f"{ROOT}{settings.label}/").entries)
+        reports = report_of_each(store, settings.label)
         choose = partial(_choose, names=names, problems=problems)
         chosen = choose(named(reports, names))
         show = partial(print_change, output=output, color=settings.color)
@@ -73,13 +72,19 @@ def status_command(
 
 def read_reports(settings: Settings) -> list[dict[str, Any]]:
     """One report for each interface of the label, as the store has them now. Raises StoreError."""
-    from vppctl.model.keys import ROOT
-
     store = settings.open_store()
     try:
-        return reader(store, settings.label)(store.list(f"{ROOT}{settings.label}/").entries)
+        return report_of_each(store, settings.label)
     finally:
         store.close()
+
+
+def report_of_each(store: Store, label: str) -> list[dict[str, Any]]:
+    """The reports of this label's interfaces. Raises StoreError."""
+    from vppctl.model.keys import ROOT
+    from vppctl.store.base import REPORTS
+
+    return reader(store, label)(store.list(f"{ROOT}{label}/", bounds=REPORTS).entries)
 
 
 def reader(store: Store, label: str) -> Callable[[Sequence[Entry]], list[dict[str, Any]]]:
@@ -147,6 +152,7 @@ def _follow(store: Store, settings: Settings, shown: ByKey, choose: Choose, show
 
     from vppctl.model.keys import ROOT
     from vppctl.reconcile.mirror import Batch, Mirror
+    from vppctl.store.base import REPORTS
     from vppctl.store.follow import follow
 
     view: dict[str, Entry] = {}
@@ -172,7 +178,7 @@ def _follow(store: Store, settings: Settings, shown: ByKey, choose: Choose, show
             click.echo(f"{error}; trying again", err=True)
 
     gc.enable()
-    follow(store, f"{ROOT}{settings.label}/", Mirror(), Event(), deliver, on_state)
+    follow(store, f"{ROOT}{settings.label}/", Mirror(), Event(), deliver, on_state, REPORTS)
 
 
 def named(reports: list[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ from typing import Any
 
 import click
 
+from vppctl.cli.escaping import clean as clean
+from vppctl.cli.escaping import spaced, word
 from vppctl.cli.streams import stop_when_lost
 
 _STYLES: dict[str, dict[str, Any]] = {
@@ -33,6 +35,8 @@ TOLD = 20
 """Lines of messages, and of a table without a count below."""
 PATIENCE = 1.0
 """Seconds that something may take until a terminal is told how far it is."""
+_TEXTS = ("PEER", "ADDRESSES", "KEY", "MESSAGE", "CONFIGURED", "FOUND", "OPERATIONS", "DESCRIPTION")
+"""Columns of texts and lists; in all others there is one word."""
 Columns = dict[str, Callable[[dict[str, Any]], str]]
 """What stands under each title, made from the object of a row."""
 Look = tuple[Columns, Columns]
@@ -42,8 +46,8 @@ _COLUMNS: Columns = {
     "STATE": lambda r: r.get("state", ""),
     "REASON": lambda r: r.get("reason", ""),
     "NAMESPACE": lambda r: r.get("namespace", ""),
-    "PEER": lambda r: " - ".join(r.get("chain", ())[1:]) or r.get("peer", ""),
-    "ADDRESSES": lambda r: ", ".join(r.get("ip_addresses") or ()),
+    "PEER": lambda r: _way(r.get("chain", ())[1:]) or word(r.get("peer", "")),
+    "ADDRESSES": lambda r: ", ".join(map(word, r.get("ip_addresses") or ())),
 }
 _WIDE: Columns = {
     "HOST NAME": lambda r: r.get("host_if_name", ""),
@@ -56,12 +60,12 @@ _WIDE: Columns = {
 }
 
 
-def clean(value: object, keep: str = "") -> str:
-    """A value on one line, without what could steer a terminal."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+def _way(chain: Sequence[str]) -> str:
+    """Names one behind the other; the last one is that of a namespace."""
+    if not chain:
+        return ""
+    kind, _, space = chain[-1].partition(" ")
+    return " - ".join([*map(word, chain[:-1]), f"{kind} {word(space)}"])
 
 
 def print_objects(value: Any, output: str) -> None:
@@ -110,7 +114,7 @@ def _counted(reports: Sequence[dict[str, Any]]) -> str:
 
 def _messages(reports: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Why interfaces are not applied, as far as it can be read: of many that say the same, the first."""
-    told = [(r["name"], r["message"]) for r in reports if r.get("message") and r.get("state") != "APPLIED"]
+    told = [(word(r["name"]), r["message"]) for r in reports if r.get("message") and r.get("state") != "APPLIED"]
     if len(told) > TOLD:
         names: dict[str, list[str]] = {}
         for name, message in told:
@@ -134,17 +138,17 @@ def print_change(report: dict[str, Any], output: str, color: str) -> None:
     elif is_terminal(color):
         why = f"{report['reason']}: {report.get('message')}" if report.get("reason") else _COLUMNS["ADDRESSES"](report)
         now = f"{datetime.now():%H:%M:%S}"
-        print_text(f"{report.get('state')}  {why}", color, first=f"{now}  {clean(report['name'])}  ", hang=" " * 10)
+        print_text(f"{report.get('state')}  {why}", color, first=f"{now}  {word(report['name'])}  ", hang=" " * 10)
     else:
-        values = [clean(value(report)) for value in _COLUMNS.values()]
+        values = [_cell(title, value(report)) for title, value in _COLUMNS.items()]
         click.echo("  ".join(values).rstrip())
     sys.stdout.flush()
     stop_when_lost()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], color: str) -> None:
-    """Rows under a header: a table on a terminal, plain columns otherwise; control characters stripped."""
-    rows = [[clean(cell) for cell in row] for row in rows]
+    """Rows under a header: a table on a terminal, plain columns otherwise."""
+    rows = [[_cell(title, text) for title, text in zip(header, row, strict=True)] for row in rows]
     if is_terminal(color):
         from vppctl.cli.table import table
 
@@ -156,6 +160,11 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], color: str
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *rows)]
     click.echo("\n".join(lines))
+
+
+def _cell(title: str, text: str) -> str:
+    """Nothing in it can be taken for another column."""
+    return spaced(text) if title in _TEXTS else word(text)
 
 
 def print_text(text: str, color: str, *, first: str = "", hang: str = "") -> None:

@@ -6,13 +6,16 @@ Precedence: option, VPPCTL_*, ETCDCTL_*, ligato's names, configuration file, def
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from vppctl.cli.config_file import TIMES, read_config
+from vppctl.cli.durations import duration as duration
 from vppctl.cli.etcdctl import refuse, wants_tls
 from vppctl.errors import InvalidInputError, UsageError
+from vppctl.files import first_line
 
 if TYPE_CHECKING:
     from vppctl.store.base import Store
@@ -31,14 +34,7 @@ _ENVIRONMENT = {
     "label": ("VPPCTL_LABEL", "MICROSERVICE_LABEL"),
 }
 _RANKS = ("file", "ligato", "ETCDCTL_", "VPPCTL_", "option")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _FILE_KEYS = {"endpoints": "endpoints", "ca-file": "cacert", "cert-file": "cert", "key-file": "key"}
-_TIMES = ("operation-timeout", "dial-timeout")
-_MAX_CONFIG = 1024 * 1024
-"""Characters of a configuration file, and of a password."""
-_LONGEST = 1e6
-"""Seconds, and no time that anybody waits for."""
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 
 
 class Settings:
@@ -118,10 +114,16 @@ class Settings:
         self._warned = True
         import click
 
-        from vppctl.store.private import who_may_change
+        from vppctl.store.private import exposed, who_may_write
 
-        if settings.path and (text := who_may_change(settings.path)):
-            click.echo(f"warning: {text}", err=True)
+        # Where it is not there, or cannot be looked at, opening it says so.
+        with suppress(OSError):
+            if settings.path and (text := who_may_write(settings.path)):
+                click.echo(f"warning: {text}", err=True)
+        for endpoint in settings.endpoints:
+            with suppress(OSError):
+                if endpoint.startswith("unix:/") and (text := exposed(endpoint.removeprefix("unix:"))):
+                    click.echo(f"warning: {text}, and answer in place of etcd; choose another folder", err=True)
         away = [endpoint for endpoint in settings.endpoints if not is_loopback(endpoint)]
         if away and not settings.secure:
             what = "configuration and password go" if settings.password else "configuration goes"
@@ -152,11 +154,9 @@ class Settings:
                 return None
             return in_user if in_user and self._value("user")[0] > rank else str(given or "")
         try:
-            with open(path, encoding="utf-8") as file:
-                return file.readline(_MAX_CONFIG).rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "is no UTF-8"
-            raise InvalidInputError([f"{path}: cannot be read: {why}; see --password-file"]) from None
+            return first_line(str(path))
+        except OSError as error:
+            raise InvalidInputError([f"{path}: cannot be read: {error.strerror}; see --password-file"]) from None
 
     def _ask(self, name: str) -> str:
         """For the password, on a terminal, as etcdctl does; elsewhere there is none, and etcd may not ask for it."""
@@ -179,7 +179,7 @@ class Settings:
                 rank = _RANKS.index(prefix) if prefix in _RANKS else _RANKS.index("ligato")
                 return rank, self._environment[variable]
         if name == "command_timeout":
-            for key in _TIMES:
+            for key in TIMES:
                 if key in self._file:
                     return 0, self._file[key]
         for key, option in _FILE_KEYS.items():
@@ -206,54 +206,3 @@ def is_loopback(endpoint: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def duration(value: object, where: str) -> float:
-    """Seconds of `5s`, `500ms`, `1m30s` or a plain number of seconds. Raises UsageError."""
-    if isinstance(value, float):
-        return value
-    seconds = _seconds(value)
-    if seconds is None:
-        raise UsageError(f"{where} {str(value).strip()!r} is no time; write one such as 5s or 500ms")
-    return seconds
-
-
-def _seconds(value: object) -> float | None:
-    """Seconds of a text, None when it is no time that can be waited for."""
-    text = str(value).strip()
-    seconds = 0.0
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        seconds = float(text)
-    elif re.fullmatch(f"({_DURATION.pattern})+", text):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
-    return seconds if 0 < seconds < _LONGEST else None
-
-
-def read_config(path: str) -> dict[str, Any]:
-    """cn-infra's etcd.conf: YAML, times as Go's nanoseconds or as `1s`. Raises InvalidInputError."""
-    import yaml  # type: ignore[import-untyped,unused-ignore]
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(_MAX_CONFIG + 1)
-        if len(text) > _MAX_CONFIG:
-            raise InvalidInputError([f"{path}: is longer than {_MAX_CONFIG} characters; see --config"])
-        found = yaml.safe_load(text)
-    except OSError as error:
-        raise InvalidInputError([f"{path}: cannot be read: {error.strerror}; see --config"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInputError([f"{path}: is no YAML: {' '.join(str(error).split())}"]) from None
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise InvalidInputError([f"{path}: is no mapping; write lines such as 'endpoints: [\"127.0.0.1:2379\"]'"])
-    if found.get("insecure-skip-tls-verify"):
-        raise InvalidInputError([f"{path}: insecure-skip-tls-verify: is not supported; give the CA with ca-file"])
-    for key in _TIMES:
-        if (value := found.pop(key, None)) is None:
-            continue
-        seconds = value * 1e-9 if type(value) is int else None if isinstance(value, bool) else _seconds(value)
-        if seconds is None or not 0 < seconds < _LONGEST:
-            raise InvalidInputError([f"{path}: {key}: {value!r} is no time; write one such as 1s"])
-        found[key] = seconds
-    return found

@@ -13,6 +13,7 @@ from vppctl.cli.presence import absence, hindrance
 from vppctl.errors import StoreError, TimedOutError
 from vppctl.model.keys import ROOT, ConfigKey, agent_key, status_key
 from vppctl.reconcile.mirror import BACKOFF_FIRST, BACKOFF_LAST, Changed, Entry, Message
+from vppctl.store.base import REPORTS
 
 if TYPE_CHECKING:
     from vppctl.cli.entries import Wanted
@@ -111,7 +112,7 @@ def _views(store: Store, prefix: str, deadline: float, trouble: list[str]) -> It
     failures = 0
     while True:
         try:
-            listed = store.list(prefix)
+            listed = store.list(prefix, bounds=REPORTS)
             view = {entry.key: entry for entry in listed.entries}
             trouble.clear()
             yield view
@@ -139,7 +140,7 @@ def _views(store: Store, prefix: str, deadline: float, trouble: list[str]) -> It
 
 def _messages(store: Store, prefix: str, revision: int, deadline: float) -> Iterator[Message]:
     """What a watch brings, until the deadline. Raises StoreError."""
-    watch = store.watch(prefix, revision)
+    watch = store.watch(prefix, revision, REPORTS)
     try:
         while (left := deadline - time.monotonic()) > 0:
             if (message := watch.next(left)) is not None:

@@ -15,6 +15,7 @@ from vppctl.linux.namespaces import Netns, inside, open_own
 from vppctl.linux.processes import of_process
 from vppctl.linux.syscalls import MS_BIND, MS_REC, MS_SHARED
 from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef, NamespaceType
+from vppctl.model.rules import is_created
 from vppctl.reconcile.state import NetnsId, Unavailable
 
 RUN_NETNS = "/run/netns"
@@ -28,7 +29,12 @@ MAKING = 0.5
 
 
 def create_named(name: str) -> None:
-    """Make a named namespace as `ip netns add` does, unless it is there. Raises OSError."""
+    """Make a named namespace as `ip netns add` does, unless it is there. Raises OSError.
+
+    That is EINVAL for a name that root's shell could take for something else, whoever has let it through.
+    """
+    if not is_created(name):
+        raise OSError(errno.EINVAL, "no namespace of such a name is created")
     with contextlib.suppress(FileExistsError):
         Path(RUN_NETNS).mkdir(parents=True)
         # For everybody's `ip netns`, as iproute2 makes it, whatever the umask.

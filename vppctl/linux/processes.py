@@ -33,8 +33,8 @@ def of_process(pid: int, description: str, file: str = "ns/net", start: int | No
             return Unavailable(Reason.NAMESPACE_FORBIDDEN, f"/proc/{pid} cannot be opened: {error.strerror}")
         return _gone(pid)
     try:
-        if start is not None and start != _start(folder):
-            return _gone(pid)
+        if start is not None and (now := _start(folder)) != start:
+            return _gone(pid) if now is None else _another(pid)
         found = _open(folder, pid, file, description)
         if _start(folder) is not None:
             return found
@@ -50,6 +50,11 @@ def _gone(pid: int) -> Unavailable:
     if os.stat("/proc/self/ns/pid").st_ino != _INITIAL:
         text += "; the agent sees only the processes of its own PID namespace (in a container: --pid host)"
     return Unavailable(Reason.PROCESS_NOT_RUNNING, text)
+
+
+def _another(pid: int) -> Unavailable:
+    text = f"PID {pid} is that of another process now, because the one that was meant has ended"
+    return Unavailable(Reason.FOREIGN_PID, f"{text}; put the document again to mean the one that has it now")
 
 
 def _open(folder: int, pid: int, file: str, description: str) -> Netns | Unavailable:
@@ -84,9 +89,19 @@ def look_at(pid: int) -> Process | None:
         return None
     try:
         start = _start(folder)
-        return None if start is None else Process(start, epoch(start), _read(folder, "cgroup"), _netns(folder))
+        return None if start is None else _look(folder, start)
     finally:
         os.close(folder)
+
+
+def _look(folder: int, start: int) -> Process:
+    return Process(start, epoch(start), _read(folder, "cgroup"), _netns(folder), _users(folder))
+
+
+def _users(folder: int) -> frozenset[int]:
+    """The user IDs of a process: real, effective, saved and of the file system (proc(5), status)."""
+    line = _read(folder, "status").partition("\nUid:")[2].partition("\n")[0]
+    return frozenset(map(int, line.split()))
 
 
 def epoch(ticks: int) -> float:

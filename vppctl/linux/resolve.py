@@ -12,7 +12,7 @@ from vppctl.linux.named import RUN_NETNS
 from vppctl.linux.namespaces import Netns, open_own
 from vppctl.linux.processes import of_process
 from vppctl.model.interface import NamespaceRef, NamespaceType
-from vppctl.model.rules import NAMESPACE_DIRS, PROC_FILE
+from vppctl.model.rules import NAMESPACE_DIRS, PLAIN_NAME, PROC_FILE, is_created
 from vppctl.reconcile.state import Creatable, Reason, Unavailable
 
 
@@ -29,9 +29,9 @@ def resolve(
         case NamespaceType.NAMED_NS:
             return _named(reference.name, extra_dirs, create=create)
         case NamespaceType.PID_REF_NS:
-            return of_process(reference.pid, f"pid:{reference.pid}")
+            return of_process(reference.pid, f"pid:{reference.pid}", start=reference.start or None)
         case NamespaceType.FILE_REF_NS:
-            return _file(reference.filepath, extra_dirs)
+            return _file(reference.filepath, extra_dirs, reference.start or None)
         case NamespaceType.MICROSERVICE_REF_NS:
             raise ValueError("a microservice is reached through the process of its container")
 
@@ -44,17 +44,21 @@ def _named(name: str, extra_dirs: tuple[str, ...], *, create: bool) -> Netns | U
         return _explained(found, RUN_NETNS, name, extra_dirs)
     path = f"{RUN_NETNS}/{name}"
     seen = propagation(RUN_NETNS)
+    creates = create and seen is Propagation.OWN and is_created(name)
     if os.path.lexists(path):
-        if create and seen is Propagation.OWN and is_left_over(path):
+        if creates and is_left_over(path):
             return Creatable(name)
         return found._replace(message=_empty(path, seen))
-    if create and seen is Propagation.OWN:
+    if creates:
         return Creatable(name)
     text = f"named namespace {name!r} does not exist"
     if seen is not Propagation.OWN:
         unseen = "neither side sees what" if seen is Propagation.PRIVATE else "the other side does not see what"
         text += f", and is not created here: {RUN_NETNS} is bound with {seen} propagation, so {unseen} is created"
         return found._replace(message=f"{text}; {_bind(RUN_NETNS)}")
+    if create:
+        text += f", and the agent creates none of such a name, which a shell may run; {PLAIN_NAME}, or create it"
+        return found._replace(message=f"{text}: ip netns add {shlex.quote(name)}")
     return found._replace(message=f"{text}; 'ip netns add {shlex.quote(name)}' makes it")
 
 
@@ -71,10 +75,10 @@ def _bind(folder: str) -> str:
     return f"bind it with shared propagation (docker run -v {folder}:{folder}:rshared)"
 
 
-def _file(path: str, extra_dirs: tuple[str, ...]) -> Netns | Unavailable:
+def _file(path: str, extra_dirs: tuple[str, ...], start: int | None) -> Netns | Unavailable:
     process = PROC_FILE.fullmatch(path)
     if process:
-        return of_process(int(process["pid"]), f"pid:{process['pid']}", process["file"])
+        return of_process(int(process["pid"]), f"pid:{process['pid']}", process["file"], start)
     allowed = (*NAMESPACE_DIRS, *extra_dirs)
     for folder in (a.rstrip("/") for a in allowed):
         if path.startswith(f"{folder}/") and os.path.normpath(path) == path:

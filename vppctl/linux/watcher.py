@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from vppctl.linux.mountinfo import MountTable
 from vppctl.linux.processes import start_of
-from vppctl.model.interface import NamespaceRef, NamespaceType
-from vppctl.model.rules import NAMESPACE_DIRS, PROC_FILE
+from vppctl.model.interface import NamespaceRef
+from vppctl.model.rules import NAMESPACE_DIRS, process_of
 
 AWAITED = 0.1
 """Seconds between looks for processes that are not there yet, or that have no pidfd: nothing announces them."""
@@ -37,7 +37,7 @@ class NamespacesChanged(NamedTuple):
 
     def concerns(self, reference: NamespaceRef) -> bool:
         """Whether it may lead elsewhere."""
-        if self.files is None or _pid(reference) in self.pids:
+        if self.files is None or process_of(reference) in self.pids:
             return True
         return (reference.name or os.path.basename(reference.filepath)) in self.files
 
@@ -66,7 +66,7 @@ class NamespaceWatcher:
 
     def follow(self, references: Iterable[NamespaceRef]) -> None:
         """From now on these references are of interest."""
-        pids = frozenset(pid for reference in references if (pid := _pid(reference)))
+        pids = frozenset(pid for reference in references if (pid := process_of(reference)))
         if pids != self._pids:
             self._pids = pids
             with self._waking, contextlib.suppress(BlockingIOError):
@@ -206,12 +206,3 @@ def _started(pid: int) -> str:
     except OSError:
         return ""
     return "" if start is None else f"{start} {_link(pid)}"
-
-
-def _pid(reference: NamespaceRef) -> int:
-    """The process that a reference depends on; 0 for none."""
-    if reference.type is NamespaceType.PID_REF_NS:
-        return reference.pid
-    if reference.type is NamespaceType.FILE_REF_NS and (process := PROC_FILE.fullmatch(reference.filepath)):
-        return int(process["pid"])
-    return 0

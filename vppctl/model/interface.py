@@ -34,6 +34,11 @@ class NamespaceRef(NamedTuple):
     microservice: str = ""
     name: str = ""
     filepath: str = ""
+    start: int = 0
+    """Of the process that is meant, where it is one's: clock ticks since boot; 0: whoever has the number.
+
+    Negative: it was not there yet when revision `-start` of the store was seen. Added by the agent, in no document.
+    """
 
     @property
     def is_default(self) -> bool:

@@ -34,6 +34,9 @@ LOOPBACK = "lo"
 
 MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 KERNEL_NAME = re.compile(r"[A-Za-z0-9_.@+=,-]{1,15}")
+CREATED_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.@+=,-]{{0,{MAX_NAME - 1}}}")
+"""Names of namespaces that the agent creates: no shell, completion script or program takes them for anything else."""
+PLAIN_NAME = "write letters, digits, '_', '-', '.', '@', '+', '=' and ',', with a letter, a digit or '_' first"
 PROC_FILE = re.compile(r"/proc/(?P<pid>[1-9][0-9]*)/(?P<file>(task/(?P<tid>[1-9][0-9]*)/)?ns/net)")
 """A process's or a thread's namespace, by number."""
 _PREFIX = re.compile("[0-9]{1,3}")
@@ -47,6 +50,23 @@ _PLAIN_ADDRESS = re.compile(
     r"/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))"
 )
 """Addresses that are canonical already and need no parser: most of those that are configured."""
+
+
+def process_of(reference: NamespaceRef) -> int:
+    """The process whose namespace a reference means, by number; 0: none's."""
+    if reference.type is NamespaceType.PID_REF_NS:
+        return reference.pid
+    if reference.type is NamespaceType.FILE_REF_NS and (process := PROC_FILE.fullmatch(reference.filepath)):
+        return int(process["pid"])
+    return 0
+
+
+def is_created(name: str) -> bool:
+    """Whether the agent creates a named namespace of this name; one of another name may be entered, when it exists.
+
+    Whoever writes a document chooses the name, and root's shell completes the names below /run/netns.
+    """
+    return bool(CREATED_NAME.fullmatch(name))
 
 
 def is_clean(text: str) -> bool:
@@ -91,6 +111,9 @@ def check_own_kernel_name(reader: Reader, path: str, name: str, *, implied: bool
     if name == LOOPBACK:
         mend = "set host_if_name to" if implied else "write"
         reader.complain(path, f"'{name}' is the loopback interface of every namespace; {mend} another name")
+    elif name.startswith("-"):
+        mend = "set host_if_name to" if implied else "write"
+        reader.complain(path, f"{shown(name)} begins like an option of a program; {mend} a name without the dash")
     else:
         check_kernel_name(reader, path, name, implied=implied)
 
@@ -230,7 +253,9 @@ def check_namespace(reader: Reader, path: str, ref: NamespaceRef, allowed_dirs: 
                 octets = len(ref.microservice.encode())
                 reader.complain(where, f"{shown(value)} is {octets} bytes long; write at most {MAX_NAME}")
         case NamespaceType.NAMED_NS:
-            check_name(reader, where, ref.name, "namespace's name")
+            if check_name(reader, where, ref.name, "namespace's name") and not is_created(ref.name):
+                text = "is created by no agent, only entered when it exists"
+                reader.warnings.append(f"{where}: {shown(ref.name)} {text}; for one that is created {PLAIN_NAME}")
         case NamespaceType.FILE_REF_NS:
             _check_file(reader, where, ref.filepath, (*NAMESPACE_DIRS, *allowed_dirs))
 

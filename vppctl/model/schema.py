@@ -24,7 +24,7 @@ _CONSTRAINTS: dict[str, dict[str, Any]] = {
     "ip_addresses": {"maxItems": MAX_MEMBERS},
     "host_if_name": {
         "maxLength": rules.MAX_KERNEL_NAME,
-        "pattern": "^[A-Za-z0-9_.@+=,-]*$",
+        "pattern": "^([A-Za-z0-9_.@+=,][A-Za-z0-9_.@+=,-]*)?$",
         "not": {"enum": [*rules.RESERVED_NAMES, rules.LOOPBACK]},
     },
     "namespace.pid": {"maximum": rules.MAX_PID},

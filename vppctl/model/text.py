@@ -26,6 +26,19 @@ class InvalidDocument(ValueError):
         self.problems = problems
 
 
+class Withheld(bytes):
+    """What stands for a value that is too long to be read: nothing, with the reason and its fix."""
+
+    why: str
+
+    @classmethod
+    def because(cls, why: str) -> Withheld:
+        """Of the value that this is wrong with."""
+        found = cls()
+        found.why = why
+        return found
+
+
 def shown(value: object) -> str:
     """A value as a message repeats it: quoted, on one line, cut."""
     text = repr(value) if isinstance(value, str) else json.dumps(without_secrets(value))
@@ -41,6 +54,8 @@ def without_secrets(value: Any) -> Any:
 
 def parse(data: bytes, limit: int = MAX_FILE) -> Any:
     """The value of a JSON text. Raises InvalidDocument, and nothing else, whatever the bytes are."""
+    if isinstance(data, Withheld):
+        raise _invalid(data.why)
     if len(data) > limit:
         raise _invalid(f"is {len(data)} bytes long; write at most {limit}")
     if data.startswith(b"\xef\xbb\xbf"):

@@ -55,7 +55,7 @@ class Broken(NamedTuple):
 
 
 class Alive(NamedTuple):
-    """The watch goes on; nothing has happened."""
+    """The watch has lasted for a while: from now on its next break is the first one."""
 
 
 Message = Listed | Changed | Progress | Compacted | Broken | Alive
@@ -104,8 +104,8 @@ class Mirror:
     _known: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Of every key its modification revision and the hash of its value."""
     _failures: int = 0
-    """Breaks, and compactions but for the first, since the watch last gave a message."""
-    _compacted: bool = False
+    """Breaks, and other ends of a watch but for the first, since one has lasted."""
+    _ended: bool = False
     _relist: bool = True
 
     def feed(self, message: Message) -> Batch | None:
@@ -120,13 +120,13 @@ class Mirror:
                 self.revision = revision
             case Alive():
                 self._healthy()
-            case Progress():
-                # The store has forgotten what it once told us: wiped and started again, or restored from a backup.
+                self._failures, self._ended = 0, False
+            case Progress() | Compacted():
+                # Of the first: the store was wiped and started again, or restored from a backup. Once this may be, and
+                # the next list follows at once; a store that always says so is not asked without a pause.
                 self.ready, self._relist = False, True
-            case Compacted():
-                self.ready, self._relist = False, True
-                self._failures += self._compacted
-                self._compacted = True
+                self._failures += self._ended
+                self._ended = True
             case Broken(text):
                 self.ready, self._relist, self.error = False, True, text
                 self._failures += 1
@@ -144,7 +144,7 @@ class Mirror:
         self.ready, self._relist = False, True
 
     def _healthy(self) -> None:
-        self.ready, self.error, self._failures, self._compacted = True, "", 0, False
+        self.ready, self.error = True, ""
 
     def _listed(self, revision: int, entries: tuple[Entry, ...]) -> Batch:
         self.ready, self._relist = True, False
@@ -172,6 +172,11 @@ class Mirror:
             else:
                 self._known[entry.key] = _version(entry)
         return Batch(self.revision, tuple(newest.values())) if newest else None
+
+    @property
+    def count(self) -> int:
+        """How many keys exist, as far as is known."""
+        return len(self._known)
 
     @property
     def known(self) -> Mapping[str, int]:

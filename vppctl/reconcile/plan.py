@@ -223,7 +223,7 @@ class _Planner:
         where = f"{place[1]!r} in namespace {interface.namespace}"
         link = self.observed.links.get(place)
         if link is None and (link := self.observed.altnames.get(place)) and not self._goes(link):
-            mend = f"'ip link property del dev {link.name} altname {place[1]}' there, or set another host_if_name"
+            mend = f"'ip link property del dev {link.word} altname {place[1]}' there, or set another host_if_name"
             return Reason.NAME_TAKEN, f"{where} is an alternative name of {link.name!r}; {mend}"
         if link is None or self._goes(link) or self.desired.pair_of(interface.name) in self.result.takeovers:
             return None

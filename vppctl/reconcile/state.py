@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -72,6 +73,8 @@ class Process(NamedTuple):
     """Its control groups (cgroups(7), /proc/PID/cgroup)."""
     netns: NetnsId | None
     """Its network namespace; None when that may not be looked at."""
+    users: frozenset[int] = frozenset()
+    """Its user IDs: real, effective, saved and of the file system; empty when it has just ended."""
 
 
 class Unavailable(NamedTuple):
@@ -184,6 +187,11 @@ class Link(NamedTuple):
     def is_tied_to(self, peer: Link) -> bool:
         """Whether this is a VETH whose other end is `peer`, as far as this end says."""
         return self.kind == "veth" and self.peer_netns == peer.netns and self.peer_index == peer.index
+
+    @property
+    def word(self) -> str:
+        """Its name for a command that a message proposes: whoever created the link chose the name."""
+        return shlex.quote(self.name)
 
 
 class Statistics(NamedTuple):

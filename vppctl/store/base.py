@@ -8,12 +8,18 @@ committed from a revision on, in order, each transaction whole. Neighbours: `etc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from vppctl.model.text import MAX_DOCUMENT
 from vppctl.reconcile.mirror import Changed, Compacted, Entry, Listed, Progress
 
 __all__ = [
+    "AGENT",
+    "ALL",
+    "DOCUMENTS",
+    "REPORTS",
+    "Bounds",
     "Changed",
     "Commit",
     "Compacted",
@@ -61,6 +67,29 @@ class Commit(NamedTuple):
     deleted: int
 
 
+class Bounds(NamedTuple):
+    """How much of a list is taken; 0: all of it.
+
+    In the place of a value that is beyond the bounds there is a Withheld one (vppctl.model.text), which no document is.
+    """
+
+    value: int = 0
+    """Bytes of a value."""
+    total: int = 0
+    """Bytes of all values together, those that are too long excepted; of a watch this does not hold."""
+    keys: int = 0
+    """Beyond so many keys a list fails."""
+
+
+ALL = Bounds()
+DOCUMENTS = Bounds(MAX_DOCUMENT)
+"""For a command that reads configuration."""
+AGENT = Bounds(MAX_DOCUMENT, 256 << 20, 100_000)
+"""For the agent, whose memory must not grow with what others write."""
+REPORTS = Bounds(1 << 20, 256 << 20)
+"""For a command that reads what agents report; no agent writes longer ones."""
+
+
 class Lease(Protocol):
     """Keys bound to a lease vanish when it is not refreshed for its time to live."""
 
@@ -104,10 +133,16 @@ class Store(Protocol):
     def get(self, key: str) -> Entry | None:
         """The entry of exactly this key."""
 
-    def list(self, prefix: str, revision: int = 0, keys_only: bool = False) -> Listed:
+    def list(self, prefix: str, revision: int = 0, keys_only: bool = False, bounds: Bounds = ALL) -> Listed:
         """All entries whose key starts with `prefix`, by key, at `revision` (0: the newest).
 
         With `keys_only` the values are empty. Raises StoreError, also when `revision` has been compacted.
+        """
+
+    def pages(self, prefix: str, keys_only: bool = False) -> Iterator[Listed]:
+        """The newest list in parts, all of one revision, for what does not need all of it at once.
+
+        Raises StoreError, also between two of them.
         """
 
     def commit(self, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> Commit:
@@ -120,7 +155,7 @@ class Store(Protocol):
     def trouble(self) -> str:
         """What keeps others from writing to the store, as far as it says so itself; empty when nothing does."""
 
-    def watch(self, prefix: str, revision: int) -> Watch:
+    def watch(self, prefix: str, revision: int, bounds: Bounds = ALL) -> Watch:
         """Follow the keys that start with `prefix`, from `revision` on (inclusive)."""
 
     def lease(self, ttl: int) -> Lease:

@@ -7,22 +7,17 @@ itself, since the library's own never tells that its stream has ended. Loaded by
 from __future__ import annotations
 
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from vppctl.errors import ConflictError, StoreError, UnknownOutcomeError
-from vppctl.store.base import (
-    Commit,
-    Delete,
-    Entry,
-    Guard,
-    Listed,
-    Operation,
-    Put,
-    Watch,
-)
+from vppctl.store.base import ALL, Bounds, Commit, Delete, Entry, Guard, Listed, Operation, Put, Watch
+from vppctl.store.bounds import Gauge
+from vppctl.store.etcd_answers import octets, range_end
 from vppctl.store.etcd_client import EtcdClient, Metadata
 from vppctl.store.etcd_errors import ALARMS, UnsureError
+from vppctl.store.etcd_pages import CompactedError, Pages
 from vppctl.store.etcd_stubs import etcdrpc, grpc
 from vppctl.store.settings import StoreSettings
 
@@ -43,21 +38,35 @@ class EtcdStore:
         self._settings = settings
         self.client = EtcdClient(settings)
         self.description = self.client.description
+        self._answers = self.client.answers
 
     def close(self) -> None:
         self.client.close()
 
     def get(self, key: str) -> Entry | None:
         answer = self.client.call("KV", "Range", etcdrpc.RangeRequest(key=octets(key)))
-        return _entry(answer.kvs[0]) if answer.kvs else None
+        found = self._answers.only(answer.kvs, octets(key))
+        return None if found is None else self._answers.entry(found)
 
-    def list(self, prefix: str, revision: int = 0, keys_only: bool = False) -> Listed:
-        request = etcdrpc.RangeRequest(
-            key=octets(prefix) or b"\0", range_end=range_end(prefix), revision=revision, keys_only=keys_only
-        )
-        answer = self.client.call("KV", "Range", request)
-        entries = tuple(_entry(kv) for kv in sorted(answer.kvs, key=lambda kv: kv.key))
-        return Listed(revision or answer.header.revision, entries)
+    def list(self, prefix: str, revision: int = 0, keys_only: bool = False, bounds: Bounds = ALL) -> Listed:
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                pages = [*self._pages(prefix, revision, bounds, keys_only=keys_only)]
+            except CompactedError:
+                # Between two pages; with a newer revision there may be time enough.
+                if revision or not left:
+                    raise
+            else:
+                return Listed(pages[0].revision, tuple(entry for page in pages for entry in page.entries))
+        raise AssertionError
+
+    def pages(self, prefix: str, keys_only: bool = False) -> Iterator[Listed]:
+        return self._pages(prefix, 0, ALL, keys_only=keys_only)
+
+    def _pages(self, prefix: str, revision: int, bounds: Bounds, *, keys_only: bool) -> Iterator[Listed]:
+        call = partial(self.client.call, "KV", "Range")
+        pages = Pages(call, self._answers, octets(prefix) or b"\0", range_end(prefix))
+        return pages.read(revision, Gauge(bounds, self.description, prefix), keys_only=keys_only)
 
     def commit(self, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> Commit:
         given = {guard.key: guard.mod_revision for guard in guards}
@@ -69,8 +78,9 @@ class EtcdStore:
                 lost = str(error)
             else:
                 if answer.succeeded:
-                    deleted = sum(r.response_delete_range.deleted for r in answer.responses)
-                    return Commit(answer.header.revision, deleted)
+                    return self._committed(answer)
+                if not expected:
+                    raise self._answers.odd("a transaction without a condition was refused")
                 if not lost:
                     text = "the store was changed by somebody else meanwhile; nothing was written, try again"
                     raise ConflictError(text)
@@ -85,15 +95,24 @@ class EtcdStore:
             expected = {**given, **now}
         raise UnknownOutcomeError(f"{lost}; {_UNKNOWN}")
 
+    def _committed(self, answer: Any) -> Commit:
+        """What a transaction that went through has done. Raises UnknownOutcomeError for an odd answer."""
+        try:
+            revision = self._answers.revision(answer)
+        except StoreError as error:
+            raise UnknownOutcomeError(f"{error}; {_UNKNOWN}") from None
+        return Commit(revision, sum(max(0, r.response_delete_range.deleted) for r in answer.responses))
+
     def _look(self, operations: Sequence[Operation], lost: str) -> tuple[int, dict[str, Any]]:
         """The store's revision, and what is under the keys of a write without an answer. Raises UnknownOutcomeError."""
         reads = [etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=octets(o.key))) for o in operations]
         try:
             answer = self.client.call("KV", "Txn", etcdrpc.TxnRequest(success=reads))
+            newest = self._answers.revision(answer)
+            kvs = [kv for response in answer.responses for kv in response.response_range.kvs]
+            return newest, {self._answers.entry(kv, newest).key: kv for kv in kvs}
         except StoreError:
             raise UnknownOutcomeError(f"{lost}; {_UNKNOWN}") from None
-        found = {from_octets(kv.key): kv for response in answer.responses for kv in response.response_range.kvs}
-        return answer.header.revision, found
 
     def trouble(self) -> str:
         try:
@@ -104,15 +123,16 @@ class EtcdStore:
         alarms = sorted({member.alarm for member in answer.alarms} & ALARMS.keys())
         return f"{self.description}: {'; '.join(ALARMS[alarm] for alarm in alarms)}" if alarms else ""
 
-    def watch(self, prefix: str, revision: int) -> Watch:
+    def watch(self, prefix: str, revision: int, bounds: Bounds = ALL) -> Watch:
         from vppctl.store.etcd_watch import EtcdWatch
 
-        return EtcdWatch(self.client, prefix, revision, self._settings.timeout)
+        gauge = Gauge(Bounds(bounds.value), self.description, prefix)
+        return EtcdWatch(self.client, prefix, revision, self._settings.timeout, gauge)
 
     def lease(self, ttl: int) -> EtcdLease:
         # One that is granted and whose answer is lost ends by itself.
         answer = self.client.call("Lease", "LeaseGrant", etcdrpc.LeaseGrantRequest(TTL=ttl))
-        return EtcdLease(self.client, answer.ID, answer.TTL)
+        return EtcdLease(self.client, *self._answers.lease(answer))
 
     def compact(self, revision: int) -> None:
         """Forget what was before `revision`; for tests of whom it hits."""
@@ -153,26 +173,6 @@ def _operation(operation: Operation) -> Any:
             return etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=octets(key)))
 
 
-def _entry(kv: Any) -> Entry:
-    return Entry(from_octets(kv.key), kv.value, kv.mod_revision)
-
-
-def octets(key: str) -> bytes:
-    """A key as etcd has it: any bytes."""
-    return key.encode(errors="surrogateescape")
-
-
-def from_octets(key: bytes) -> str:
-    """A key as everybody else has it; no two keys are the same."""
-    return key.decode(errors="surrogateescape")
-
-
-def range_end(prefix: str) -> bytes:
-    """The end of the range of all keys with this prefix; a zero byte stands for the end of all keys."""
-    start = octets(prefix).rstrip(b"\xff")
-    return start[:-1] + bytes((start[-1] + 1,)) if start else b"\0"
-
-
 class EtcdLease:
     """A lease of etcd."""
 
@@ -192,7 +192,7 @@ class EtcdLease:
             finally:
                 requests.put(None)
                 answers.cancel()
-            return int(answer.TTL) if answer else 0
+            return self._client.answers.lease(answer, self.id)[1] if answer else 0
 
         return bool(self._client.attempt(work) > 0)
 

@@ -9,17 +9,19 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vppctl.errors import StoreError, cause
+from vppctl.files import first_line, read_whole
+from vppctl.store.etcd_answers import Answers
 from vppctl.store.etcd_errors import UnsureError, explain, is_elsewhere, is_stale, text_of, was_refused
 from vppctl.store.etcd_stubs import etcdrpc, grpc
 from vppctl.store.etcd_threads import STREAM, start_core, try_threads
 from vppctl.store.settings import StoreSettings
 
-MAX_MESSAGE = 512 << 20
-"""Bytes of an answer; etcd itself sends up to 2 GiB."""
+MAX_MESSAGE = 64 << 20
+"""Bytes of an answer; etcd itself sends up to 2 GiB. Lists come in pages, and a watch that is behind lists again."""
 PING_MS = 10_000
 """Milliseconds between HTTP/2 pings of an idle connection; etcd allows 5 s (--grpc-keepalive-min-time)."""
 PONG_MS = 5000
@@ -55,6 +57,7 @@ class EtcdClient:
     def __init__(self, settings: StoreSettings) -> None:
         self.settings = settings
         self.description = f"etcd {','.join(settings.endpoints)}"
+        self.answers = Answers(self.description)
         self.current = 0
         """The endpoint that answered last."""
         self._channels: dict[int, grpc.Channel] = {}
@@ -175,8 +178,9 @@ class EtcdClient:
         except RuntimeError as error:
             raise self._short(error) from None
         endpoint = self.settings.endpoints[index]
-        # Without a scheme of its own a host that is called `unix` would be one.
-        target = endpoint if endpoint.startswith("unix:/") else f"dns:///{endpoint}"
+        # Without a scheme of its own a host that is called `unix` would be one. The path is that of a URI.
+        is_socket = endpoint.startswith("unix:/")
+        target = f"unix:{quote(endpoint.removeprefix('unix:'))}" if is_socket else f"dns:///{endpoint}"
         if self._credentials:
             return grpc.secure_channel(target, self._credentials, _OPTIONS)
         return grpc.insecure_channel(target, _OPTIONS)
@@ -191,7 +195,7 @@ class EtcdClient:
             request = etcdrpc.AuthenticateRequest(name=settings.user, password=self._password())
             try:
                 answer = etcdrpc.AuthStub(self.channel(index)).Authenticate(request, timeout=timeout)
-                self._tokens[index] = answer.token
+                self._tokens[index] = self.answers.token(answer.token)
             except grpc.RpcError as error:
                 if "authentication is not enabled" not in text_of(error):
                     raise
@@ -205,11 +209,9 @@ class EtcdClient:
         if not path:
             return self.settings.password
         try:
-            with open(path, encoding="utf-8") as file:
-                return file.readline(1 << 20).rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "is no UTF-8"
-            raise StoreError(f"{path}: cannot be read: {why}; see --password-file") from None
+            return first_line(path)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error.strerror}; see --password-file") from None
 
     def _warn_without_users(self) -> None:
         if not self._warned:
@@ -253,6 +255,6 @@ class EtcdClient:
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_whole(path)
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}; see --cacert, --cert and --key") from None

@@ -80,7 +80,7 @@ def explain(error: grpc.RpcError, where: str, endpoint: str, settings: StoreSett
         return StoreError(f"{where} refused: {NO_SPACE}")
     if code is grpc.StatusCode.DATA_LOSS:
         return StoreError(f"{where} refused: {CORRUPT}")
-    return StoreError(f"{where} refused: {text.removeprefix('etcdserver: ')}")
+    return StoreError(f"{where} refused: {text.removeprefix('etcdserver: ')[:LONGEST] or code.name}")
 
 
 NO_SPACE = (

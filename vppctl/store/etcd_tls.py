@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 
+from vppctl.files import read_whole
 from vppctl.store.settings import StoreSettings, host_and_port
 
 TIMEOUT = 1.0
@@ -31,6 +32,9 @@ def tls_problem(endpoint: str, settings: StoreSettings) -> str:
     context = ssl.create_default_context()
     for option, path in (("--cacert", settings.cacert), ("--cert", settings.cert)):
         try:
+            # The library opens them by name, and would wait for a FIFO.
+            for name in filter(None, (path, settings.key if option == "--cert" else "")):
+                read_whole(name)
             if path and option == "--cacert":
                 context = ssl.create_default_context(cafile=path)
             elif path:

@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 from vppctl.errors import StoreError
 from vppctl.reconcile.mirror import Alive, Batch, Broken, ListRequest, Message, Mirror, WatchRequest
-from vppctl.store.base import Store
+from vppctl.store.base import ALL, Bounds, Store, Watch
 
 PATIENCE = 0.5
 """Seconds that a stop may go unnoticed."""
 SETTLED = 1.0
-"""Seconds after which a watch that has nothing to report counts as one that works."""
+"""Seconds after which a watch counts as one that works, whatever it has brought: a store that is none, or a broken one,
+can bring something at once, and end each time."""
 
 
 def follow(
@@ -24,8 +25,11 @@ def follow(
     stop: threading.Event,
     deliver: Callable[[Batch], None],
     on_state: Callable[[bool, str], None],
+    bounds: Bounds = ALL,
 ) -> None:
     """Deliver what changes below `prefix` until `stop` is set, through breaks, restarts and compactions.
+
+    Beyond the number of keys of `bounds` the store counts as one that cannot be followed, and what is known stays.
 
     `on_state(ready, error)` is called whenever the store can be followed again, or not any more.
     """
@@ -36,6 +40,9 @@ def follow(
         batch = mirror.feed(message)
         if batch is not None:
             deliver(batch)
+        if bounds.keys and mirror.count > bounds.keys:
+            # The list that follows fails, and says why.
+            mirror.start_again()
         state = mirror.ready and not mirror.error, mirror.error
         # A compaction is not worth a word: the next list follows at once.
         if state != told and any(state):
@@ -49,23 +56,21 @@ def follow(
                     # Ten thousand agents that have lost one store do not come back in step.
                     if delay and stop.wait(delay * random.uniform(0.5, 1.5)):
                         return
-                    feed(store.list(prefix))
+                    feed(store.list(prefix, bounds=bounds))
                 case WatchRequest(revision):
-                    _watch(store, prefix, revision, mirror, stop, feed)
+                    _watch(store.watch(prefix, revision, bounds), mirror, stop, feed)
         except StoreError as error:
             feed(Broken(str(error)))
 
 
-def _watch(
-    store: Store, prefix: str, revision: int, mirror: Mirror, stop: threading.Event, feed: Callable[[Message], None]
-) -> None:
-    watch = store.watch(prefix, revision)
+def _watch(watch: Watch, mirror: Mirror, stop: threading.Event, feed: Callable[[Message], None]) -> None:
     settled = time.monotonic() + SETTLED
     try:
         while not stop.is_set():
-            message: Message | None = watch.next(PATIENCE)
-            if message is None and time.monotonic() >= settled:
-                message, settled = Alive(), float("inf")
+            message = watch.next(PATIENCE)
+            if time.monotonic() >= settled:
+                feed(Alive())
+                settled = float("inf")
             if message is not None:
                 feed(message)
                 if not mirror.ready:

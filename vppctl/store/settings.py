@@ -13,8 +13,10 @@ DEFAULT_URL = "etcd://127.0.0.1:2379"
 DEFAULT_TIMEOUT = 5.0
 _SCHEME = re.compile("(https?|etcds?)://", re.IGNORECASE)
 _SOCKET = re.compile("(unixs?):(?://)?(/.+)", re.IGNORECASE)
+_BARE_SOCKET = re.compile("unixs?:", re.IGNORECASE)
 _PLAIN, _SECURE = ("http", "unix"), ("https", "etcds", "unixs")
-_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(:([0-9]{1,5}))?")
+# What else there is has a meaning of its own in the address that gRPC is given: `a?b`, `a#b`, `%2f`.
+_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)(:([0-9]{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ def parse_endpoints(text: str) -> tuple[str, ...]:
         if path := _SOCKET.fullmatch(bare):
             found[f"unix:/{path[2].lstrip('/')}"] = None
             continue
+        if bare == part and (scheme := _BARE_SOCKET.match(part)):
+            text = (
+                f"a socket's path starts with a slash; write {scheme[0]}/PATH, or http://{part} for a host of this name"
+            )
+            raise UsageError(f"{part!r} is no endpoint; {text}")
         bare = bare.rstrip("/")
         match = _ENDPOINT.fullmatch(bare)
         if not match or int(match[3] or 1) > 65535:

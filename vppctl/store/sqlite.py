@@ -16,11 +16,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vppctl.errors import ConflictError, StoreError
-from vppctl.store.base import Changed, Commit, Compacted, Delete, Entry, Guard, Listed, Operation, Progress, Put
+from vppctl.store.base import (
+    ALL,
+    Bounds,
+    Changed,
+    Commit,
+    Compacted,
+    Delete,
+    Entry,
+    Guard,
+    Listed,
+    Operation,
+    Progress,
+    Put,
+)
+from vppctl.store.bounds import Gauge
 from vppctl.store.settings import StoreSettings
 from vppctl.store.sqlite_file import SqliteFile
-from vppctl.store.sqlite_rows import advance, bounds, compact, current, end_leases, is_text, meta
+from vppctl.store.sqlite_rows import advance, between, compact, current, end_leases, is_text, meta
 from vppctl.store.sqlite_watch import SqliteWatch
+
+MAX_VALUE = 1 << 40
+"""Bytes; SQLite takes no longer ones."""
 
 
 class SqliteStore:
@@ -53,7 +70,8 @@ class SqliteStore:
                 return None
         return Entry(key, row[0], row[1])
 
-    def list(self, prefix: str, revision: int = 0, keys_only: bool = False) -> Listed:
+    def list(self, prefix: str, revision: int = 0, keys_only: bool = False, bounds: Bounds = ALL) -> Listed:
+        gauge = Gauge(bounds, self.description, prefix)
         with self._file.errors(), self._file.reading() as connection:
             newest, compacted = meta(connection)
             if revision and revision < compacted:
@@ -66,14 +84,19 @@ class SqliteStore:
             self._over.listed = over
             if not is_text(prefix):
                 return Listed(at, ())
+            # A value that is too long is not even read.
             rows = connection.execute(
-                f"SELECT key, {'x' if keys_only else 'value'}, r, lease FROM ("  # noqa: S608 - no outside text
-                " SELECT key, value, max(revision) AS r, lease, x'' AS x FROM kv"
+                "SELECT key, CASE WHEN length(value) > ? THEN x'' ELSE value END, r, lease, length(value) FROM ("
+                " SELECT key, value, max(revision) AS r, lease FROM kv"
                 " WHERE key >= ? AND key < ? AND revision <= ? GROUP BY key"
                 ") WHERE value IS NOT NULL ORDER BY key",
-                (*bounds(prefix), at),
-            ).fetchall()
-        return Listed(at, tuple(Entry(*row[:3]) for row in rows if row[3] not in over))
+                (-1 if keys_only else bounds.value or MAX_VALUE, *between(prefix), at),
+            )
+            entries = [gauge.measure(Entry(*row[:3]), 0 if keys_only else row[4]) for row in rows if row[3] not in over]
+        return Listed(at, tuple(entries))
+
+    def pages(self, prefix: str, keys_only: bool = False) -> Iterator[Listed]:
+        yield self.list(prefix, keys_only=keys_only)
 
     def commit(self, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> Commit:
         with self._file.errors(), self.transaction(anew=True) as connection:
@@ -103,8 +126,8 @@ class SqliteStore:
         problem = self._file.trouble()
         return f"{self.description}: {problem}" if problem else ""
 
-    def watch(self, prefix: str, revision: int) -> SqliteWatch:
-        return SqliteWatch(self, prefix, revision, getattr(self._over, "listed", frozenset()))
+    def watch(self, prefix: str, revision: int, bounds: Bounds = ALL) -> SqliteWatch:
+        return SqliteWatch(self, prefix, revision, getattr(self._over, "listed", frozenset()), bounds)
 
     def lease(self, ttl: int) -> SqliteLease:
         with self._file.errors(), self.transaction() as connection:
@@ -120,18 +143,20 @@ class SqliteStore:
 
     # For the parts of this module
 
-    def changes(self, prefix: str, revision: int) -> Changed | Compacted | Progress:
+    def changes(self, prefix: str, revision: int, bounds: Bounds) -> Changed | Compacted | Progress:
         """What happened from `revision` on; Progress when nothing did."""
+        gauge = Gauge(Bounds(bounds.value), self.description, prefix)
         with self._file.errors(), self._file.reading() as connection:
             newest, compacted = meta(connection)
             if revision <= compacted:
                 return Compacted(compacted)
             rows = connection.execute(
-                "SELECT key, value, revision FROM kv"
+                "SELECT key, CASE WHEN length(value) > ? THEN x'' ELSE value END, revision, length(value) FROM kv"
                 " WHERE revision >= ? AND key >= ? AND key < ? ORDER BY revision, key",
-                (revision, *bounds(prefix)),
-            ).fetchall()
-        return Changed(newest, tuple(Entry(*row) for row in rows)) if rows else Progress(newest)
+                (bounds.value or MAX_VALUE, revision, *between(prefix)),
+            )
+            entries = [gauge.measure(Entry(*row[:3]), row[3]) for row in rows]
+        return Changed(newest, tuple(entries)) if entries else Progress(newest)
 
     def end_leases(self) -> tuple[frozenset[int], float]:
         """End those that are over; what could not be ended, and the seconds until the next one is over."""

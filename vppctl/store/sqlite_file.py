@@ -11,10 +11,11 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from urllib.parse import quote
 
 from vppctl.errors import StoreError
+from vppctl.store.private import exposed, foreign
+from vppctl.store.settings import embedded_path
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -46,6 +47,9 @@ _HINTS = {
     "unable to open database file": "see the permissions of its folder, -wal and -shm, and the limit of open files",
     "database or disk is full": "make room on its disk",
 }
+_BESIDE = ("-journal", "-wal", "-shm")
+"""What SQLite plays back or maps into memory, and in the case of the first deletes by names that stand in it."""
+_OWN_FOLDER = "use --store embedded, or a folder where only you may write"
 
 
 _known: set[str] = set()
@@ -201,7 +205,10 @@ class SqliteFile:
             return False
 
     def _open(self) -> sqlite3.Connection:
+        self._refuse_others()
         self._prepare()
+        # A folder that was created just now may have been another user's by then.
+        self._refuse_others()
         connection = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         try:
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
@@ -219,19 +226,53 @@ class SqliteFile:
             raise
         return connection
 
+    def _refuse_others(self) -> None:
+        """What stands beside the file decides what is in it. Raises StoreError where another user may put it there."""
+        if self.path == embedded_path():
+            _close_to_others(os.path.dirname(self.path))
+        if why := exposed(self.path):
+            raise StoreError(f"{self.description}: {why}; {_OWN_FOLDER}")
+        real = os.path.realpath(self.path)
+        if stat.S_ISREG(_mode(real)) and (why := foreign(real, alone=False)):
+            raise StoreError(f"{self.description}: {why}; {_OWN_FOLDER}")
+        for suffix in _BESIDE:
+            if why := foreign(f"{real}{suffix}", alone=True):
+                raise StoreError(f"{self.description}: {why}; find out who made it, and remove it")
+
     def _prepare(self) -> None:
         """Folder and file are the owner's alone: configuration may hold secrets."""
         with suppress(FileNotFoundError):
             # One that waits for another program to write, such as a FIFO, would never be opened.
             if not stat.S_ISREG(os.stat(self.path).st_mode):
                 raise sqlite3.DatabaseError("it is no file")
-        folder = Path(self.path).parent
-        if not folder.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = os.path.dirname(self.path)
+        missing = []
+        while not os.path.exists(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for place in reversed(missing):
+            # Whatever the umask is; and another process may create it at the same time.
+            with suppress(FileExistsError):
+                os.mkdir(place, 0o700 if place == missing[0] else 0o755)
         # Only a file that is new: closing any descriptor of one that SQLite has open drops this process's locks on it
         # (POSIX), and another process would take away the log under our feet.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _close_to_others(folder: str) -> None:
+    """The embedded store's folder is its user's alone, whoever has created it: an empty tmpfs is everybody's."""
+    with suppress(OSError):
+        info = os.lstat(folder)
+        if stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and info.st_mode & 0o022:
+            os.chmod(folder, 0o700)
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def _is_unwritable(error: sqlite3.Error) -> bool:

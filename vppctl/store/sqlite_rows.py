@@ -17,7 +17,7 @@ def is_text(key: str) -> bool:
     return key.isascii() or not any("\ud800" <= character <= "\udfff" for character in key)
 
 
-def bounds(prefix: str) -> tuple[str, str]:
+def between(prefix: str) -> tuple[str, str]:
     """The first key with this prefix, and a key behind the last."""
     return (prefix, prefix + ALL) if prefix else (FIRST, ALL)
 

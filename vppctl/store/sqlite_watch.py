@@ -6,7 +6,7 @@ import time
 from typing import Protocol
 
 from vppctl.errors import StoreError
-from vppctl.store.base import Changed, Compacted, Progress
+from vppctl.store.base import Bounds, Changed, Compacted, Progress
 from vppctl.store.inotify import FolderWatch
 
 SAFETY = 5.0
@@ -19,7 +19,7 @@ class History(Protocol):
     path: str
     description: str
 
-    def changes(self, prefix: str, revision: int) -> Changed | Compacted | Progress:
+    def changes(self, prefix: str, revision: int, bounds: Bounds) -> Changed | Compacted | Progress:
         """What happened from `revision` on; Progress when nothing did."""
 
     def end_leases(self) -> tuple[frozenset[int], float]:
@@ -29,9 +29,9 @@ class History(Protocol):
 class SqliteWatch:
     """Looks at the history after each event of the file, and when a lease ends."""
 
-    def __init__(self, store: History, prefix: str, revision: int, over: frozenset[int]) -> None:
+    def __init__(self, store: History, prefix: str, revision: int, over: frozenset[int], bounds: Bounds) -> None:
         """`over`: leases whose keys the list before did not have, although nobody could write that they are gone."""
-        self._store, self._prefix, self._revision, self._over = store, prefix, revision, over
+        self._store, self._prefix, self._revision, self._over, self._bounds = store, prefix, revision, over, bounds
         self._closed = False
         try:
             # Before the first look, so that nothing falls in between.
@@ -46,7 +46,7 @@ class SqliteWatch:
             if over - self._over:
                 # They cannot be deleted from a store that cannot be written; a list leaves them out.
                 return Compacted()
-            message = self._store.changes(self._prefix, self._revision)
+            message = self._store.changes(self._prefix, self._revision, self._bounds)
             if isinstance(message, Changed | Compacted):
                 if isinstance(message, Changed):
                     self._revision = message.revision + 1
