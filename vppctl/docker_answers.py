@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 LABEL_VARIABLE = "MICROSERVICE_LABEL"
 """What marks a container as a microservice, in its environment (ligato, linuxplugin/ifplugin)."""
+PID_MAX_LIMIT = 1 << 22
+"""linux/threads.h"""
 EVENT_LIMIT = 1 << 20
 """Bytes of one event that are read."""
 _CHANGES = frozenset(["start", "restart", "die", "died", "stop", "destroy", "remove", "rename"])
@@ -35,17 +37,24 @@ class Described(NamedTuple):
     """The file of its network namespace on the engine's host."""
 
 
-def described(answer: Any) -> Described | None:
-    """What an inspection found; None for a container that is not running or has no label. Raises OddError."""
+def described(answer: Any, key: str) -> Described | None:
+    """What an inspection found of the container with this id; None when it is not running or has no label.
+
+    Raises OddError.
+    """
     _part(answer, dict, "the answer about it")
+    if answer.get("Id", key) != key:
+        # A name or a short id leads to a container, too, which would count twice.
+        raise OddError("the answer is about another container")
     environment = _part(answer.get("Config"), dict, "its Config").get("Env")
     entries = [] if environment is None else _part(environment, list, "its Config.Env")
     variables = dict(entry.partition("=")[::2] for entry in entries if isinstance(entry, str))
     state = _part(answer.get("State"), dict, "its State")
     label, pid = variables.get(LABEL_VARIABLE), state.get("Pid")
-    if not label or not state.get("Running") or not pid:
+    if not label or not _part(state.get("Running"), bool, "its State.Running") or pid == 0:
         return None
-    pid = _part(pid, int, "its State.Pid")
+    if isinstance(pid, bool) or not 0 < _part(pid, int, "its State.Pid") <= PID_MAX_LIMIT:
+        raise OddError(f"its State.Pid is {str(pid)[:20]}, which no process has")
     network = answer.get("NetworkSettings")
     sandbox = network.get("SandboxKey") if isinstance(network, dict) else ""
     return Described(label, _text(answer.get("Name")).lstrip("/"), pid, _text(state.get("StartedAt")), _text(sandbox))
@@ -102,7 +111,7 @@ def clock(info: Any) -> int | None:
     try:
         zone = text[-6:] if text[-6] in "+-" else "+00:00"
         return int(datetime.fromisoformat(text[:19] + zone).timestamp())
-    except (TypeError, ValueError, IndexError, OverflowError):
+    except (TypeError, ValueError, LookupError, OverflowError):
         return None
 
 

@@ -219,6 +219,27 @@ def _client(docker: Any, *, direct: bool) -> Any:
                 _read_whole(response)
             return response
 
+        def get_redirect_target(self, resp: Any) -> None:
+            """None: `requests` reads the body of a redirect whole, also where it is not to be followed."""
+
+        def _raise_for_status(self, response: Any) -> None:
+            try:
+                super()._raise_for_status(response)
+            except (TypeError, LookupError, AttributeError, RecursionError):
+                # The library takes for granted that the body of an error is an object with a message.
+                raise ValueError(f"it answers with status {response.status_code}; is it an engine?") from None
+
+        def _result(self, response: Any, *options: Any, **more: Any) -> Any:
+            try:
+                return super()._result(response, *options, **more)
+            except RecursionError:
+                raise ValueError("its answer is nested too deeply; is it an engine?") from None
+
+        def _stream_helper(self, response: Any, **_: Any) -> Any:
+            # The library's own reads a chunk of any size at once, and tells an error's body as if it were events.
+            self._raise_for_status(response)
+            yield from response.iter_content(CHUNK)
+
     return Client
 
 

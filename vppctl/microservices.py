@@ -274,7 +274,7 @@ def _running(client: Any, key: str) -> Container | None:
     import docker
 
     try:
-        found = described(client.inspect_container(key))
+        found = described(client.inspect_container(key), key)
     except docker.errors.NotFound:
         return None
     return found and Container(found.label, key, found.name, found.pid, 0, found.started_at, found.sandbox)

@@ -9,22 +9,22 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, assert_never
 
 from vppctl.model.interface import Memif, VppInterface, VppInterfaceType
 from vppctl.reconcile.vpp import ChangeInVpp, CreateInVpp, DeleteInVpp, VppLink, VppOperation
+from vppctl.vpp_answers import ADMIN_UP, OddError, address_of, by_number, link_of, memif_of, number, text
 
 DEFAULT_SOCKET = "/run/vpp/api.sock"
+LOOKS = 3
+"""How often all interfaces are looked at, while they change."""
 READ_TIMEOUT = 5
 """Seconds that VPP may take to answer."""
-ADMIN_UP, LINK_UP = 1, 2
-"""vl_api_if_status_flags_t (interface_types.api)."""
 ETHERNET = 1
 """vl_api_af_packet_mode_t (af_packet.api)."""
 NEW_SOCKET = 0xFFFFFFFF
 """memif_socket_filename_add_del_v2: VPP chooses the id."""
-_TYPES = {"af_packet": VppInterfaceType.AF_PACKET_INTERFACE, "memif": VppInterfaceType.MEMORY_INTERFACE}
 
 
 class VppAwayError(Exception):
@@ -52,8 +52,8 @@ class Vpp:
         try:
             self._client.register_event_callback(self._event)
             self._call("want_interface_events", enable_disable=1, pid=os.getpid())
-            self.version = str(self._call("show_version").version)
-        except _RefusedError as error:
+            self.version = text(self._call("show_version"), "version")
+        except (_RefusedError, OddError) as error:
             self.close()
             raise VppAwayError(f"VPP cannot be used at {path}: {error}") from None
         except VppAwayError:
@@ -78,38 +78,49 @@ class Vpp:
 
     def observe(self) -> list[VppLink]:
         """Every AF_PACKET and memif interface, with all that is known about it."""
-        hosts = {d.sw_if_index: _text(d.host_if_name) for d in self._dump("af_packet_dump")}
-        sockets = {d.socket_id: _text(d.socket_filename) for d in self._dump("memif_socket_filename_dump")}
-        memifs = {d.sw_if_index: _memif(d, sockets) for d in self._dump("memif_dump")}
-        links = []
-        for details in self._dump("sw_interface_dump"):
-            index = details.sw_if_index
+        try:
+            for _ in range(LOOKS):
+                before = self._interfaces()
+                links = list(self._links(before))
+                after = self._interfaces()
+                # What an index stands for in several answers is one interface only if it is so before and after them.
+                indexes = [link.sw_if_index for link in links]
+                if all(_name_and_tag(before, i) == _name_and_tag(after, i) for i in indexes):
+                    return links
+        except OddError as error:
+            raise VppAwayError(f"VPP cannot be used at {self.path}: its answer cannot be read: {error}") from None
+        raise VppAwayError(f"VPP cannot be used at {self.path}: its interfaces change while they are looked at")
+
+    def _interfaces(self) -> dict[int, Any]:
+        return by_number(self._dump("sw_interface_dump"), "sw_if_index")
+
+    def _links(self, interfaces: Mapping[int, Any]) -> Iterator[VppLink]:
+        hosts = by_number(self._dump("af_packet_dump"), "sw_if_index")
+        sockets = self._sockets()
+        memifs = by_number(self._dump("memif_dump"), "sw_if_index")
+        for index, details in interfaces.items():
             if index not in hosts and index not in memifs:
                 continue
             dumps = [self._dump("ip_address_dump", sw_if_index=index, is_ipv6=six) for six in (False, True)]
-            links.append(
-                VppLink(
-                    sw_if_index=index,
-                    internal_name=_text(details.interface_name),
-                    type=_TYPES["af_packet" if index in hosts else "memif"],
-                    mac=str(details.l2_address).lower(),
-                    mtu=details.mtu[0],
-                    up=bool(details.flags & ADMIN_UP),
-                    running=bool(details.flags & LINK_UP),
-                    addresses=tuple(sorted(str(d.prefix) for dump in dumps for d in dump)),
-                    tag=_text(details.tag),
-                    host_if_name=hosts.get(index, ""),
-                    memif=memifs.get(index),
-                )
-            )
-        return links
+            addresses = [address_of(found) for dump in dumps for found in dump]
+            if index in hosts:
+                yield link_of(details, addresses, text(hosts[index], "host_if_name"), None)
+            else:
+                yield link_of(details, addresses, "", memif_of(memifs[index], sockets))
+
+    def _sockets(self) -> dict[int, str]:
+        found = by_number(self._dump("memif_socket_filename_dump"), "socket_id")
+        return {number: text(details, "socket_filename") for number, details in found.items()}
 
     def execute(self, operation: VppOperation) -> str:
-        """Do it; returns what VPP refused, or nothing."""
+        """Do it; returns what VPP refused, or nothing. What has the index of another interface by now is left alone."""
         try:
+            if isinstance(operation, DeleteInVpp | ChangeInVpp) and not self._is_there(operation.link):
+                return "" if isinstance(operation, DeleteInVpp) else "it is not the same interface in VPP any more"
             match operation:
                 case CreateInVpp(interface, tag):
                     index = self._create(interface)
+                    self._expect_new(index, interface)
                     self._call("sw_interface_tag_add_del", is_add=True, sw_if_index=index, tag=tag)
                 case DeleteInVpp(_, link) if link.type is VppInterfaceType.AF_PACKET_INTERFACE:
                     self._call("af_packet_delete", host_if_name=link.host_if_name)
@@ -121,7 +132,24 @@ class Vpp:
                     assert_never(operation)
         except _RefusedError as error:
             return str(error)
+        except OddError as error:
+            return f"VPP's answer cannot be read: {error}"
         return ""
+
+    def _is_there(self, link: VppLink) -> bool:
+        """Whether the index still is that of this interface: VPP gives it to the next one that is created."""
+        return self._now(link.sw_if_index) == (link.internal_name, link.tag)
+
+    def _expect_new(self, index: int, interface: VppInterface) -> None:
+        """Before our tag is set: it makes an interface ours. Raises _RefusedError."""
+        name, tag = self._now(index)
+        kind = "memif" if interface.memif else f"host-{interface.host_if_name}"
+        if tag or not name.startswith(kind):
+            raise _RefusedError(f"VPP says that it has created interface {index}, which is {name or 'none'}")
+
+    def _now(self, index: int) -> tuple[str, str]:
+        """Name and tag that the interface with this index has now."""
+        return _name_and_tag(by_number(self._dump("sw_interface_dump", sw_if_index=index), "sw_if_index"), index)
 
     def _create(self, interface: VppInterface) -> int:
         memif = interface.memif
@@ -132,10 +160,10 @@ class Vpp:
         sizes = {"rx_frame_size": 0, "tx_frame_size": 0, "rx_frames_per_block": 0, "tx_frames_per_block": 0, "flags": 0}
         if self._has("af_packet_create_v3"):
             more = {"mode": ETHERNET, "num_rx_queues": 1, "num_tx_queues": 1, **sizes}
-            return int(self._call("af_packet_create_v3", **common, **more).sw_if_index)
+            return number(self._call("af_packet_create_v3", **common, **more), "sw_if_index")
         if self._has("af_packet_create_v2"):
-            return int(self._call("af_packet_create_v2", **common, num_rx_queues=1, **sizes).sw_if_index)
-        return int(self._call("af_packet_create", **common).sw_if_index)
+            return number(self._call("af_packet_create_v2", **common, num_rx_queues=1, **sizes), "sw_if_index")
+        return number(self._call("af_packet_create", **common), "sw_if_index")
 
     def _create_memif(self, interface: VppInterface, memif: Memif) -> int:
         arguments: dict[str, Any] = {
@@ -153,23 +181,23 @@ class Vpp:
         if interface.phys_address:
             arguments["hw_addr"] = interface.phys_address
         if self._has("memif_create_v2"):
-            return int(self._call("memif_create_v2", use_dma=False, **arguments).sw_if_index)
-        return int(self._call("memif_create", **arguments).sw_if_index)
+            return number(self._call("memif_create_v2", use_dma=False, **arguments), "sw_if_index")
+        return number(self._call("memif_create", **arguments), "sw_if_index")
 
     def _socket_id(self, filename: str) -> int:
         """The id that VPP has, or is given now, for a socket; 0 is VPP's own."""
         if not filename:
             return 0
-        known = {_text(d.socket_filename): d.socket_id for d in self._dump("memif_socket_filename_dump")}
+        known = {name: number for number, name in self._sockets().items()}
         if filename in known:
-            return int(known[filename])
+            return known[filename]
         arguments = {"is_add": True, "socket_filename": filename}
         if self._has("memif_socket_filename_add_del_v2"):
             reply = self._call("memif_socket_filename_add_del_v2", socket_id=NEW_SOCKET, **arguments)
-            return int(reply.socket_id)
-        number = next(n for n in range(1, 1 << 16) if n not in known.values())
-        self._call("memif_socket_filename_add_del", socket_id=number, **arguments)
-        return number
+            return number(reply, "socket_id")
+        free = next(n for n in range(1, 1 << 16) if n not in known.values())
+        self._call("memif_socket_filename_add_del", socket_id=free, **arguments)
+        return free
 
     def _change(self, change: ChangeInVpp) -> None:
         index = change.link.sw_if_index
@@ -224,14 +252,17 @@ class Vpp:
         except _RefusedError as error:
             # Without its answer nothing is known; a foreign tag that is not ASCII is enough.
             raise VppAwayError(f"VPP cannot be used at {self.path}: {error}") from None
-        return list(found[1] if isinstance(found, tuple) else found)
+        found = found[1] if isinstance(found, tuple) and len(found) == 2 else found
+        if not isinstance(found, list):
+            raise OddError(f"{name} gives no list")
+        return found
 
     def _call(self, name: str, **arguments: Any) -> Any:
         if not self._has(name):
             raise _RefusedError(f"this VPP has no {name}; is its plugin loaded?")
         reply = self._ask(name, **arguments)
-        if reply.retval != 0:
-            raise _RefusedError(f"VPP refused {name}: error {reply.retval}")
+        if (refusal := number(reply, "retval")) != 0:
+            raise _RefusedError(f"VPP refused {name}: error {refusal}")
         return reply
 
     def _ask(self, name: str, **arguments: Any) -> Any:
@@ -239,25 +270,16 @@ class Vpp:
             return getattr(self._client.api, name)(**arguments)
         except OSError as error:
             raise VppAwayError(f"VPP does not answer at {self.path}: {error}") from None
-        except (ValueError, TypeError, KeyError, struct.error) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, struct.error) as error:
             # What the library says repeats all values, secrets among them.
             raise _RefusedError(f"{name} cannot be packed or unpacked ({type(error).__name__})") from None
 
 
+def _name_and_tag(interfaces: Mapping[int, Any], index: int) -> tuple[str, str]:
+    """Of the interface with this index; empty when there is none."""
+    details = interfaces.get(index)
+    return (text(details, "interface_name"), text(details, "tag")) if details is not None else ("", "")
+
+
 class _RefusedError(Exception):
     """VPP said no, or its library."""
-
-
-def _memif(details: Any, sockets: dict[int, str]) -> Memif:
-    return Memif(
-        id=details.id,
-        master=int(details.role) == 0,
-        mode=int(details.mode),
-        socket_filename=sockets.get(details.socket_id, ""),
-        ring_size=details.ring_size,
-        buffer_size=details.buffer_size,
-    )
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace").rstrip("\0") if isinstance(value, bytes) else str(value).rstrip("\0")

@@ -16,8 +16,8 @@ import pytest
 from tests.support.agent import Agent, Vppctl, veth
 from tests.support.fake_docker import FakeEngine
 from tests.support.netns import links_of, wait_until
+from vppctl import docker_answers, microservices
 from vppctl import engine as engines
-from vppctl import microservices
 from vppctl.linux.processes import look_at
 
 pytestmark = pytest.mark.kernel
@@ -28,6 +28,11 @@ OTHER: dict[str, dict[str, Any]] = {
     "env-of-numbers": {"Config": {"Env": [1, None, {}]}},
     "env-is-an-object": {"Config": {"Env": {"MICROSERVICE_LABEL": "web"}}},
     "pid-is-text": {"State": {"Running": True, "Pid": "many"}},
+    "pid-is-true": {"State": {"Running": True, "Pid": True}},
+    "pid-is-huge": {"State": {"Running": True, "Pid": 1 << 70}},
+    "pid-is-negative": {"State": {"Running": True, "Pid": -1}},
+    "running-is-text": {"State": {"Running": "false", "Pid": 1}},
+    "another": {"Id": "one"},
     "config-missing": {"Config": {}, "State": {}},
 }
 
@@ -70,7 +75,7 @@ def test_an_engine_that_does_not_know_what_time_it_is(vppctl: Vppctl, engine: Fa
         assert links_of(process) == {"a"}
 
 
-@pytest.mark.parametrize("info", [{"SystemTime": "noon"}, {"SystemTime": 5}], ids=str)
+@pytest.mark.parametrize("info", [{"SystemTime": "noon"}, {"SystemTime": 5}, {"SystemTime": {"a": 1}}], ids=str)
 def test_a_time_that_is_none(engine: FakeEngine, info: Any) -> None:
     engine.info = info
     follow(engine, lambda: None, lambda: None)
@@ -94,7 +99,7 @@ def test_odd_containers_hide_no_other(vppctl: Vppctl, engine: FakeEngine, proces
     with Agent(vppctl) as agent:
         vppctl.put(WEB, PEER, wait=True)
         # Neither does one that is odd when an event speaks of it, nor one that fails to be inspected.
-        engine.containers["late"] = 500
+        engine.containers |= {"late": 500, "deep": b"[" * 100_000, "absent": 404}
         for key in engine.containers:
             engine.tell({"Action": "start", "Actor": {"ID": key}})
         wait_until(lambda: "container late cannot be read" in agent.log.read_text(), "it to be looked at")
@@ -145,6 +150,34 @@ def test_a_list_that_is_short(engine: FakeEngine, listed: Any) -> None:
     """A list is evidence of what is in it alone: who is known and not listed is asked about."""
     known = follow(engine, lambda: setattr(engine, "listed", listed), lambda: engine.tell([]))
     assert [c.id for c in known.find("web")] == ["one"]
+
+
+@pytest.mark.parametrize("pid", [True, -1, 1 << 70, None], ids=str)
+def test_a_pid_that_no_process_has(engine: FakeEngine, pid: Any) -> None:
+    """Once, `true` was the process 1."""
+    engine.add("one", "web", 1, State={"Running": True, "Pid": pid})
+    engine.add("two", "other", 1)
+    with following(engine) as found:
+        wait_until(lambda: found.find("other"), "the other container to be known")
+        assert found.find("web") == []
+        assert "container one cannot be read" in found.trouble
+
+
+def test_a_container_by_another_name_is_no_other(engine: FakeEngine) -> None:
+    """Once, what a name leads to was one more container of that label."""
+    engine.add("one", "web", 1)
+    engine.containers["name"] = engine.containers["one"]
+    with following(engine) as found:
+        wait_until(lambda: "container name cannot be read" in found.trouble, "both to be looked at")
+        assert [c.id for c in found.find("web")] == ["one"]
+
+
+def test_one_that_is_nested_too_deeply_hides_no_other(engine: FakeEngine) -> None:
+    engine.containers["deep"] = b"[" * 100_000
+    engine.add("two", "other", 1)
+    with following(engine) as found:
+        wait_until(lambda: found.find("other"), "the other container to be known")
+        assert "nested too deeply" in found.trouble
 
 
 @contextlib.contextmanager
@@ -205,6 +238,45 @@ def redirecting(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /version\r\nContent-Length: 0\r\n\r\n")
 
 
+def endless_redirect(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 999999999999\r\n\r\n")
+    while True:
+        connection.sendall(b"[" * (1 << 16))
+
+
+def error_that_is_a_list(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n[]")
+
+
+def error_without_a_message(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\n{}")
+
+
+def error_whose_message_is_a_number(connection: socket.socket) -> None:
+    connection.sendall(b'HTTP/1.1 404 No\r\nContent-Length: 13\r\n\r\n{"message":7}')
+
+
+def endless_nesting(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000)
+
+
+def endless_chunk(connection: socket.socket, sent: list[int]) -> None:
+    """An engine until it is asked for its events; `sent` gets how many bytes of one were taken."""
+    answers = {b"/version": b'{"ApiVersion": "1.41"}', b"/info": b"{}", b"/containers/json": b"[]"}
+    while (request := connection.recv(1 << 16)) and b"/events?" not in request:
+        answer = next(answer for path, answer in answers.items() if path in request)
+        connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer)
+    if not request:
+        return
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000000\r\n")
+    count = 0
+    try:
+        while count < 64 << 20:
+            count += connection.send(b"[" * (1 << 16))
+    finally:
+        sent.append(count)
+
+
 def long_line(connection: socket.socket) -> None:
     connection.sendall(b"x" * 60_000 + b"\r\n")
 
@@ -216,6 +288,11 @@ def long_line(connection: socket.socket) -> None:
         (endless_gzip, "longer than 1 MiB"),
         (endless_error, "longer than 1 MiB"),
         (redirecting, "a redirect"),
+        (endless_redirect, "longer than 1 MiB"),
+        (error_that_is_a_list, "status 500"),
+        (error_without_a_message, "status 404"),
+        (error_whose_message_is_a_number, "status 404"),
+        (endless_nesting, "nested too deeply"),
         (long_line, "xxx ..."),
     ],
 )
@@ -243,3 +320,33 @@ def test_an_answer_without_end(
         listener.shutdown(socket.SHUT_RDWR)
     assert what in found.trouble
     assert len(found.trouble) < 400
+
+
+def test_an_event_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, a chunk was read whole, whatever its size, before its first event was looked at."""
+    sent: list[int] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    def answer(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            endless_chunk(connection, sent)
+
+    monkeypatch.setattr(docker_answers, "EVENT_LIMIT", 64 << 10)
+    stop = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/engine.sock")
+        listener.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        found = microservices.Microservices(f"unix://{tmp_path}/engine.sock", look_at)
+        thread = threading.Thread(target=found.run, args=(stop, lambda _: None))
+        thread.start()
+        wait_until(lambda: len(sent) > 2, "the events to be asked for again")
+        stop.set()
+        wait_until(lambda: not thread.is_alive(), "the thread to end")
+        listener.shutdown(socket.SHUT_RDWR)
+    assert max(sent) < 8 << 20

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.faults.campaign import Campaign
 from tests.faults.churn import cycles, report
+from tests.faults.hostile import Hostile
 from tests.faults.process import Violation
 from tests.faults.runner import POINTS
 from tests.faults.shapes import at_work, through
@@ -43,9 +44,16 @@ def campaign(options: argparse.Namespace) -> None:
         world = stack.enter_context(World(place, labels, *(["--docker-host", engine.host] if engine else [])))
         run = Campaign(world, options.seed, kills=options.kills > 0, engine=engine)
         run.only = frozenset(options.only)
+        hostile = Hostile(place, world, "vpp1") if options.hostile else None
+        if hostile:
+            # What the agent finds of the neighbour's is looked at, at rest as well.
+            run.still = 0.0
+            stack.callback(hostile.neighbour.stop)
         began = told = time.monotonic()
         try:
             with run:
+                if hostile:
+                    hostile.begin()
                 while run.tally.changes < options.changes or run.tally.killed < options.kills:
                     kind = run.round()
                     now = time.monotonic()
@@ -54,6 +62,8 @@ def campaign(options: argparse.Namespace) -> None:
                         tally = run.tally
                         text = f"{tally.changes} changes, {tally.killed} kills, {tally.rounds} rounds"
                         print(f"{now - began:7.1f} s  {text}; last: {kind}", flush=True)
+                if hostile:
+                    hostile.end()
         finally:
             table(run, time.monotonic() - began)
 
@@ -110,6 +120,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the stream  [1]")
     parser.add_argument("--agents", type=int, choices=(1, 2), default=1, help="labels in the same namespaces  [1]")
     parser.add_argument("--docker", action="store_true", help="with containers of a Docker engine of its own")
+    parser.add_argument("--hostile", action="store_true", help="beside a neighbour without privileges that churns")
     parser.add_argument("--only", action="append", default=[], metavar="KIND", help="only rounds of this kind")
     parser.add_argument("--cycles", type=int, default=0, help="create and delete so often, and report growth")
     parser.add_argument("--minutes", type=float, default=0.0, help="churn for so long, and report growth")

@@ -28,6 +28,7 @@ class Campaign(Rounds):
     def __init__(self, world: World, seed: int, *, kills: bool = True, engine: Engine | None = None) -> None:
         super().__init__(world, seed, engine)
         self.kills, self.lives = kills, 0
+        self.still = STILL
 
     def __enter__(self) -> Self:
         self.surroundings.build()
@@ -53,7 +54,7 @@ class Campaign(Rounds):
             self._arm(label, self.rng)
         try:
             self.kinds[kind][1](label)
-            self.rest(kind, still=random.Random(f"{self.seed}/{self.tally.rounds}/still").random() < STILL)
+            self.rest(kind, still=random.Random(f"{self.seed}/{self.tally.rounds}/still").random() < self.still)
         except Violation as violation:
             raise Violation(f"seed {self.seed}, round {self.tally.rounds}: {violation}") from None
         if complaint := agent.complaint():

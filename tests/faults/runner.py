@@ -171,7 +171,7 @@ def wrap_netlink(control: Control) -> None:
     from vppctl.linux.rtnl import Answer, Rtnl
 
     names = {number: name for name, number in vars(wire).items() if name.startswith("RTM_")}
-    dump, once = Rtnl.dump, Rtnl._dump
+    parts = Rtnl.parts
 
     def cut(batch: Callable[[Rtnl, Sequence[bytes]], list[Answer]]) -> Callable[[Rtnl, Sequence[bytes]], list[Answer]]:
         @wraps(batch)
@@ -189,23 +189,24 @@ def wrap_netlink(control: Control) -> None:
 
         return cut_batch
 
-    def guarded_dump(self: Rtnl, request: bytes) -> list[tuple[int, bytes]]:
+    def guarded_parts(self: Rtnl, request: bytes) -> Iterator[tuple[list[tuple[int, bytes]], bool]]:
         what = f"dump {names[wire.HEADER.unpack_from(request)[1]]}"
         if what == "dump RTM_GETSTATS":
             control.counted_statistics()
-        result: list[tuple[int, bytes]] = control.guard(("netlink",), what, lambda: dump(self, request))
-        return result
-
-    def interrupted_dump(self: Rtnl, request: bytes) -> tuple[list[tuple[int, bytes]], bool]:
-        bodies, interrupted = once(self, request)
-        if control.interrupts > 0:
+        verdict = control.reached(("netlink",))
+        if verdict is False:
+            control.die(f"before {what}")
+        interrupted = control.interrupts > 0
+        if interrupted:
             control.interrupts -= 1
-            return bodies, True
-        return bodies, interrupted
+        for bodies, changed in parts(self, request):
+            yield bodies, changed or interrupted
+        if verdict:
+            control.die(f"after {what}")
 
     for name in ("batch", "ask"):
         setattr(Rtnl, name, cut(getattr(Rtnl, name)))
-    Rtnl.dump, Rtnl._dump = guarded_dump, interrupted_dump  # type: ignore[method-assign]
+    Rtnl.parts = guarded_parts  # type: ignore[method-assign]
 
 
 def wrap_kinds(control: Control) -> None:

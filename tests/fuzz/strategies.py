@@ -162,7 +162,7 @@ def mutants(document: dict[str, Any], random: Random, count: int) -> list[bytes]
     for _ in range(count):
         broken = json.loads(json.dumps(document))
         for _ in range(random.choice((1, 1, 1, 2, 3))):
-            broken = _spoil(broken, random)
+            broken = spoil(broken, random)
         data = json.dumps(broken, ensure_ascii=random.random() < 0.5).encode(errors="surrogatepass")
         if random.random() < 0.4:
             data = random.choice(_BYTES)(data, random)
@@ -170,7 +170,7 @@ def mutants(document: dict[str, Any], random: Random, count: int) -> list[bytes]
     return found
 
 
-def _spoil(document: Any, random: Random) -> Any:
+def spoil(document: Any, random: Random) -> Any:
     """Another value, another key, or something deep in one place of the document."""
     places = list(_places(document))
     if not places:

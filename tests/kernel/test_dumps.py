@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -38,16 +38,18 @@ def indexes() -> dict[tuple[str, str], int]:
 
 def cut(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Each dump that is about more than one link ends after so many messages, as if there were no more."""
-    dump = Rtnl._dump
+    parts = Rtnl.parts
 
-    def short(self: Rtnl, request: bytes) -> tuple[list[tuple[int, bytes]], bool]:
-        bodies, interrupted = dump(self, request)
+    def short(self: Rtnl, request: bytes) -> Iterator[tuple[list[tuple[int, bytes]], bool]]:
+        left = after
         kind = wire.HEADER.unpack_from(request)[1]
         if kind == wire.RTM_GETADDR and wire.IFADDR.unpack_from(request, wire.HEADER.size)[4]:
-            return bodies, interrupted
-        return bodies[:after], interrupted
+            left = 1000
+        for bodies, interrupted in parts(self, request):
+            yield bodies[:left], interrupted
+            left = max(0, left - len(bodies))
 
-    monkeypatch.setattr(Rtnl, "_dump", short)
+    monkeypatch.setattr(Rtnl, "parts", short)
     # Dumps are for many; here they are to be used for few.
     monkeypatch.setattr(nsids, "FEW", 0)
     monkeypatch.setattr(observe, "MANY", 0)

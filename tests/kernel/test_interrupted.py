@@ -45,8 +45,8 @@ def test_what_cannot_be_dumped_is_asked_for_one_by_one(monkeypatch: pytest.Monke
         marked = observe_marked([(DEFAULT_NAMESPACE, own)], Marks("vpp1"), nsids)
         counters = read_counters(own, indexes)
         assert (len(expected.links), len(marked.links), len(counters)) == (2 * COUNT, COUNT, 2 * COUNT)
-        dump = Rtnl._dump
-        monkeypatch.setattr(Rtnl, "_dump", lambda self, request: (dump(self, request)[0], True))
+        parts = Rtnl.parts
+        monkeypatch.setattr(Rtnl, "parts", lambda self, request: ((bodies, True) for bodies, _ in parts(self, request)))
         assert observe(spaces, {own.id: names}, nsids) == expected
         assert observe_marked([(DEFAULT_NAMESPACE, own)], Marks("vpp1"), nsids) == marked
         assert read_counters(own, indexes).keys() == counters.keys()

@@ -155,13 +155,21 @@ def test_a_name_that_waits_for_its_namespace_is_not_failed_by_a_stray(stranger: 
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel deletes no link with index 77."""
+    """The kernel deletes no link with index 77, and no group in which that is."""
     batch = Rtnl.batch
+    refused = {wire.delete_link(77)}
 
     def refusing(self: Rtnl, messages: Sequence[bytes]) -> list[Answer]:
-        answers = batch(self, [m for m in messages if m != wire.delete_link(77)])
+        for message in messages:
+            if (
+                wire.HEADER.unpack_from(message)[1] == wire.RTM_SETLINK
+                and wire.IFINFO.unpack_from(message, 16)[2] == 77
+            ):
+                group = wire.attributes(message, 16 + wire.IFINFO.size)[wire.IFLA_GROUP]
+                refused.add(wire.delete_group(wire.UINT.unpack(group)[0]))
+        answers = batch(self, [m for m in messages if m not in refused])
         for number, message in enumerate(messages):
-            if message == wire.delete_link(77):
+            if message in refused:
                 answers.insert(number, Answer(errno.EOPNOTSUPP))
         return answers
 

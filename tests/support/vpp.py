@@ -72,11 +72,11 @@ class StandIn:
         self.sockets[len(self.sockets)] = socket_filename
         return SimpleNamespace(retval=0, socket_id=len(self.sockets) - 1)
 
-    def sw_interface_dump(self) -> Any:
+    def sw_interface_dump(self, sw_if_index: int = 0xFFFFFFFF) -> Any:
         local = SimpleNamespace(
             sw_if_index=0, interface_name="local0", tag="", l2_address="", flags=0, mtu=[0, 0, 0, 0]
         )
-        return [local, *self.interfaces.values()]
+        return [i for i in (local, *self.interfaces.values()) if sw_if_index in (0xFFFFFFFF, i.sw_if_index)]
 
     def af_packet_dump(self) -> Any:
         return [i for i in self.interfaces.values() if i.host_if_name]

@@ -10,6 +10,7 @@ import pytest
 from tests.support.planning import NS1, NS2, A, B, Setup
 from tests.support.simkernel import netns
 from vppctl.model.interface import DEFAULT_NAMESPACE, Interface, NamespaceRef, NamespaceType
+from vppctl.reconcile.marks import is_stable_mac
 from vppctl.reconcile.operations import AddAddress, CreateVeth, DelAddress, DeleteLinks, SetLink
 from vppctl.reconcile.plan import Policy
 from vppctl.reconcile.state import Creatable, PairId, Reason, State
@@ -73,6 +74,19 @@ def test_what_has_lost_its_alias_stays_frozen(setup: Setup) -> None:
     setup.spoil("a")
     setup.settle()
     assert setup.kernel.links == before
+
+
+@pytest.mark.parametrize("mac", ["0a:00:00:01", "ff:" * 10 + "02:00:00:00:00:00", ""], ids=["4", "16", "none"])
+def test_a_stray_whose_address_has_another_length(setup: Setup, mac: str) -> None:
+    """A tunnel that somebody has given an alias of ours. Once, OverflowError ended the pass of that pair."""
+    setup.put(A, B)
+    setup.settle()
+    link = setup.link("a")
+    setup.kernel.links[link.netns, 99] = link._replace(index=99, name="t", mac=mac, peer_netns=None, peer_index=0)
+    setup.desired.delete("b")
+    setup.put(B._replace(host_if_name="b2"))
+    setup.plan()
+    assert not is_stable_mac(mac, "vpp1", "a")
 
 
 def test_peers_must_be_mutual(setup: Setup) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.support.netns import ip, links, wait_until
+from tests.support.vpp import StandInControl
 from tests.vpp.conftest import Bench
 from vppctl.agent.vpp_worker import GAP
 from vppctl.model.interface import Memif, VppInterface, VppInterfaceType
@@ -281,3 +283,50 @@ def test_events_without_end_cost_a_few_looks(bench: Bench, monkeypatch: pytest.M
 
     wait_until(woken, "some looks")
     assert all(later - earlier >= GAP for earlier, later in itertools.pairwise(looks))
+
+
+def test_an_index_that_another_interface_has_by_now(bench: Bench) -> None:
+    """VPP gives an index to the next interface that is created: that one is neither deleted nor changed."""
+    vpp = Vpp(bench.path, lambda: None)
+    assert not vpp.execute(CreateInVpp(memif("one"), "vppctl:vpp1:00000000:one"))
+    (one,) = vpp.observe()
+    assert not vpp.execute(DeleteInVpp("one", one))
+    if isinstance(bench.control, StandInControl):
+        bench.control.vpp.next = one.sw_if_index
+    assert not vpp.execute(CreateInVpp(memif("two", id=8), "vppctl:other:00000000:two"))
+    (two,) = before = vpp.observe()
+    assert two.sw_if_index == one.sw_if_index
+    assert not vpp.execute(DeleteInVpp("one", one))
+    assert "not the same interface" in vpp.execute(ChangeInVpp("one", one, up=True, mtu=1300, tag="mine"))
+    assert vpp.observe() == before
+    vpp.close()
+
+
+ODD: dict[str, Any] = {
+    "show_version": SimpleNamespace(retval=0),
+    "want_interface_events": None,
+    "sw_interface_dump": [SimpleNamespace(sw_if_index=0), SimpleNamespace(sw_if_index=0)],
+    "af_packet_dump": [SimpleNamespace(sw_if_index=1, host_if_name=None)],
+    "memif_dump": [None],
+    "memif_socket_filename_dump": {},
+    "af_packet_create_v3": SimpleNamespace(retval=0, sw_if_index=0),
+    "sw_interface_set_flags": SimpleNamespace(retval="no"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_reply_that_is_not_as_the_api_says(bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, AttributeError, TypeError or IndexError ended VPP's thread; of two of one index the last counted."""
+    if not isinstance(bench.control, StandInControl):
+        pytest.skip("a real VPP answers as its API says")
+    add_host()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.control.vpp, name, lambda **_: ODD[name])
+        bench.put(afpacket())
+        wait_until(lambda: "af" in bench.said, "a state")
+        said = bench.said["af"]
+        assert said
+        assert said.state in (State.PENDING, State.FAILED), said
+        assert said.message
+        assert bench.thread.is_alive()
+    bench.wait("af", State.APPLIED)

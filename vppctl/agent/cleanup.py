@@ -18,7 +18,7 @@ from vppctl.linux.privileges import TO_CHANGE, require
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.marks import Marks
 from vppctl.reconcile.ownership import owned
-from vppctl.reconcile.state import LinkKey
+from vppctl.reconcile.state import Link, LinkKey
 from vppctl.reconcile.vpp import DeleteInVpp, VppMarks, plan_vpp
 from vppctl.vpp import DEFAULT_SOCKET, Vpp, VppAwayError
 
@@ -43,13 +43,13 @@ def _links(label: str, *, dry_run: bool) -> Iterator[str]:
     raise_file_limit()
     # Without documents: what only they would show to be ours stays.
     desired, nsids = DesiredState(Marks(label)), NsidTable()
-    removed: set[LinkKey] = set()
+    removed: set[tuple[object, ...]] = set()
+    left: set[LinkKey] = set()
     problems: list[str] = []
     for _ in range(ROUNDS):
         marked = observe_marked(discover(), desired.marks, nsids)
-        ours = owned(desired, marked.links) - removed
-        found = [link for link in marked.links if link.key in ours]
-        left: set[LinkKey] = set()
+        ours = owned(desired, marked.links) - left
+        found = [link for link in marked.links if link.key in ours and _key(link) not in removed]
         if not dry_run:
             for netns, _, failure in remove(found, marked.places, Executor(nsids)):
                 if failure:
@@ -58,7 +58,7 @@ def _links(label: str, *, dry_run: bool) -> Iterator[str]:
         for link in found:
             if link.key not in left:
                 yield f"{link.name} in namespace {marked.places[link.netns].description}"
-        removed |= ours
+        removed.update(map(_key, found))
         if dry_run or not found:
             break
     for description, error in marked.unseen.items():
@@ -66,6 +66,11 @@ def _links(label: str, *, dry_run: bool) -> Iterator[str]:
     if problems:
         # All others are gone by now.
         raise VppctlError("; ".join(problems))
+
+
+def _key(link: Link) -> tuple[object, ...]:
+    """One that was renamed or marked anew meanwhile is tried again, since it was left alone."""
+    return link.netns, link.index, link.name, link.group, link.alias
 
 
 def _vpp(label: str, path: str | None, *, dry_run: bool) -> Iterator[str]:

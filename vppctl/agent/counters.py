@@ -53,17 +53,29 @@ class CounterReader:
     def _read(self, references: list[NamespaceRef], names: dict[NetnsId, dict[int, str]]) -> None:
         started = time.monotonic()
         found: dict[str, Statistics] = {}
+        failed: dict[str, NamespaceRef] = {}
         try:
             for reference in references:
-                space = self._resolver.open(reference)
-                if isinstance(space, Netns):
-                    with space:
-                        if own := names.pop(space.id, None):
-                            counters = read_counters(space, own)
-                            found.update((own[index], value) for index, value in counters.items())
+                # One that cannot be read is nobody else's concern.
+                try:
+                    self._read_one(reference, names, found)
+                except OSError as error:
+                    failed.setdefault(cause(error), reference)
+            for why, reference in failed.items():
+                log.warning("counters of namespace %s cannot be read: %s", reference, why)
         except Exception as error:
             log.warning("counters cannot be read: %s", cause(error), exc_info=None if shortage(error) else error)
         finally:
             self._deliver(Counted(found))
             now = time.monotonic()
             self.due = max(started + self._interval, now + (now - started) / SHARE)
+
+    def _read_one(
+        self, reference: NamespaceRef, names: dict[NetnsId, dict[int, str]], found: dict[str, Statistics]
+    ) -> None:
+        space = self._resolver.open(reference)
+        if isinstance(space, Netns):
+            with space:
+                if own := names.pop(space.id, None):
+                    counters = read_counters(space, own)
+                    found.update((own[index], value) for index, value in counters.items())

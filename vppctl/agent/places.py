@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from vppctl.agent.memory import Memory
 from vppctl.agent.resolver import Resolver
 from vppctl.errors import cause
-from vppctl.linux.marked import Marked, observe_marked
-from vppctl.linux.named import discover, inhabited
-from vppctl.linux.namespaces import Netns, spaces_at_once
+from vppctl.linux.marked import Marked
+from vppctl.linux.named import inhabited
+from vppctl.linux.namespaces import Netns, is_of_own_users, spaces_at_once
 from vppctl.linux.nsids import NsidTable
 from vppctl.model.interface import DEFAULT_NAMESPACE, NamespaceRef
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.ownership import owned
-from vppctl.reconcile.state import Link, NetnsId, PairId
+from vppctl.reconcile.state import Link, NetnsId, ObservedState, PairId
 
 log = logging.getLogger("vppctl.agent")
 
@@ -50,6 +50,8 @@ class Places:
         self._desired, self._resolver, self._nsids = desired, resolver, nsids
         self.memory = Memory(ways={nsids.own: DEFAULT_NAMESPACE})
         self._room = FEW
+        self._unseen: set[NetnsId] = set()
+        """Namespaces that could not be asked, which was logged."""
 
     def refresh(self, references: Iterable[NamespaceRef] | None) -> set[PairId]:
         """Look where these references (None: all) lead to now; returns the pairs whose namespace is another one."""
@@ -74,14 +76,11 @@ class Places:
             log.warning("namespace %s%s cannot be looked for: %s", those[0], more, why)
         return concerned
 
-    def search(self, *, started: bool) -> Search:
-        """What an earlier run of this agent left, or somebody has moved or created, anywhere on the host.
+    def sort(self, found: Marked, *, started: bool) -> Search:
+        """What of this an earlier run of this agent left, or somebody has moved or created, anywhere on the host.
 
-        As long as the agent starts there are no strays. Raises OSError.
+        As long as the agent starts there are no strays.
         """
-        found = observe_marked(discover(), self._desired.marks, self._nsids)
-        for description, reason in found.unseen.items():
-            log.warning("namespace %s cannot be searched for links: %s", description, cause(reason))
         for netns, place in found.places.items():
             self.memory.ways.setdefault(netns, place.reference)
         ours = owned(self._desired, found.links)
@@ -148,7 +147,7 @@ class Places:
             left = self.names(moved) - opened if self.fit(moved, spaces) else set()
         # Before anything is looked at: from here on the monitor hears what happens there. All of them, for the end of
         # another one that had the same id may have taken it away since the last look.
-        self._nsids.assign_many(list(spaces.values()))
+        self._nsids.assign_many(self._heard(spaces))
         return concerned
 
     def _open(self, stack: ExitStack, names: Iterable[str], spaces: dict[NetnsId, Netns]) -> set[PairId]:
@@ -171,6 +170,20 @@ class Places:
             if again := self._again(netns, links):
                 spaces[netns] = stack.enter_context(again)
         return concerned
+
+    def _heard(self, spaces: dict[NetnsId, Netns]) -> list[Netns]:
+        """Those of these namespaces whose events are of interest.
+
+        Where nothing is configured, and any user may be root, links that carry our marks are removed now and then,
+        and what happens besides is nobody's concern: an id cannot be taken back.
+        """
+        strange = [s for s in spaces.values() if self._nsids.nsid(s.id) is None and not is_of_own_users(s)]
+        if not strange:
+            return list(spaces.values())
+        used = {place for place in self._desired.resolutions.values() if isinstance(place, NetnsId)}
+        left_out = {space.id for space in strange} - used
+        self._nsids.do_without(left_out)
+        return [space for space in spaces.values() if space.id not in left_out]
 
     def _again(self, netns: NetnsId, links: int) -> Netns | None:
         """A namespace that no document refers to any more, by the reference that has last led there, or by a process.
@@ -195,3 +208,15 @@ class Places:
             if interface and (claim := self._desired.claim(interface)):
                 wanted.setdefault(claim[0], {})[claim[1]] = interface.ip_addresses
         return wanted
+
+    def unseen(
+        self, observed: ObservedState, asked: Collection[NetnsId], spaces: Mapping[NetnsId, Netns]
+    ) -> dict[NetnsId, str]:
+        """What to report of those of these namespaces that could not be asked; logged once, until one can be."""
+        texts: dict[NetnsId, str] = {}
+        for netns, error in observed.unseen.items():
+            where = space.description if (space := spaces.get(netns)) else f"net:[{netns.ino}]"
+            texts[netns] = f"namespace {where} cannot be asked: {cause(error)}"
+            log.log(logging.DEBUG if netns in self._unseen else logging.WARNING, "%s", texts[netns])
+        self._unseen = self._unseen.difference(asked).union(texts)
+        return texts

@@ -16,6 +16,7 @@ from vppctl.agent.beginning import Beginning
 from vppctl.agent.isolation import by_halves
 from vppctl.agent.places import Places
 from vppctl.agent.resolver import Resolver
+from vppctl.agent.search import HostSearch
 from vppctl.agent.strays import Strays
 from vppctl.agent.work import Pass, as_failed, refused_to
 from vppctl.errors import cause, shortage
@@ -61,10 +62,11 @@ class Reconciler:
         self.resolver = resolver
         self.places = Places(self.desired, resolver, nsids)
         self.memory = self.places.memory
+        self.search = HostSearch(self.desired.marks, nsids)
         self._policy, self._beginning = Policy(adopt=adopt, takeover=takeover), Beginning()
         self.nsids = nsids
         self.executor = Executor(nsids)
-        self._strays = Strays(self.desired, self.places, self.executor)
+        self._strays = Strays(self.desired, self.places, self.executor, self.search)
         self.done: dict[PairId, list[str]] = {}
         """What the last pass did about each pair, in words."""
         self.results: Counter[str] = Counter()
@@ -78,8 +80,18 @@ class Reconciler:
         """Whether the kernel has answered all of the present run, and what that has looked at."""
 
     def sweep(self) -> None:
-        """Have the next pass look for our marks in every namespace: links may have been moved unheard."""
-        self._strays.sweep()
+        """Look for our marks in every namespace from the next pass on: links may have been moved unheard."""
+        self.search.want()
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until `run` has something to do; None when nothing is due."""
+        return min((w for w in (self.backlog.wait(now), self.search.wait(now)) if w is not None), default=None)
+
+    def compare(self, now: float, *, at_once: bool) -> None:
+        """Look at everything, for what was not heard; if not `at_once`, what is put does not wait for that."""
+        self.nsids.doubt()
+        (self.backlog.add if at_once else partial(self.backlog.soon, now=now, delay=0.0))(self.all_pairs())
+        self.sweep()
 
     def all_pairs(self) -> set[PairId]:
         """Everything that is configured or was ever made."""
@@ -137,8 +149,7 @@ class Reconciler:
 
     def survey(self, policy: Policy | None = None) -> Iterator[tuple[ObservedState, Plan]]:
         """Look at everything and plan, and stop there; in as many parts as it takes."""
-        self.sweep()
-        # What an earlier search has found is no news to this one.
+        self.search.restart()
         scope = self._strays.search(0.0, started=False) | self.all_pairs()
         for part in self.places.parts(scope):
             work = Pass(part, policy or Policy())
@@ -187,7 +198,7 @@ class Reconciler:
             if not self.started:
                 self._beginning.planned(result, work.spaces)
             work.policy = work.policy.later()
-            following = self._execute(result, work)
+            following = self._execute(result, observed, work)
             if failed := scope & (work.failures.keys() - work.blind):
                 # The kernel refused something: what stands in the way is told by a plan that is not carried out.
                 observed, seen = self._look(stack, failed, work)
@@ -230,34 +241,29 @@ class Reconciler:
                 self.backlog.add(wider - scope)
                 wider = scope
             if wider == scope:
-                self._note_unseen(observed, scope, work)
+                self._note_unseen(observed, set(wanted), scope, work)
                 return observed, scope
             work.scope |= wider
             scope = wider
 
-    def _note_unseen(self, observed: ObservedState, scope: Iterable[PairId], work: Pass) -> None:
+    def _note_unseen(self, observed: ObservedState, asked: set[NetnsId], scope: Iterable[PairId], work: Pass) -> None:
         """A namespace that cannot be asked concerns the pairs that have to do with it, and no others."""
-        if not observed.unseen:
+        texts = self.places.unseen(observed, asked, work.spaces)
+        if not texts:
             return
-        texts: dict[NetnsId, str] = {}
-        for netns, error in observed.unseen.items():
-            where = space.description if (space := work.spaces.get(netns)) else f"net:[{netns.ino}]"
-            texts[netns] = f"namespace {where} cannot be asked: {cause(error)}"
-            log.warning("%s", texts[netns])
         for pair in scope:
             names = {pair.first, pair.second}
             for netns in self.places.wanted(names | self.memory.partners(names)).keys() & texts.keys():
                 self._fail(pair, Failure(observed.unseen[netns].errno or 0, texts[netns]), work)
 
-    def _execute(self, result: Plan, work: Pass) -> set[PairId]:
+    def _execute(self, result: Plan, observed: ObservedState, work: Pass) -> set[PairId]:
         """Carry out the stages in order; returns the pairs that something was done about."""
         touched, left = set[PairId](), set[NetnsId]()
         for stage in (result.deletes, result.namespaces, result.creates, result.settings):
             if not stage:
                 continue
             self._on_progress()
-            operations: list[Operation] = list(stage)
-            for outcome in self.executor.execute(operations, work.spaces):
+            for outcome in self.executor.execute(list[Operation](stage), work.spaces, observed):
                 self.results["failed" if outcome.failure else "ok"] += 1
                 parts = by_pair(outcome.operation)
                 pairs = parts.keys()
@@ -283,8 +289,8 @@ class Reconciler:
             if refused := failure if not unsettled else None:
                 said = [as_failed(c, refused.reason, refused.message, anyway=awaiting) for c in said]
             waiting, retried = pair in work.waiting, pair in work.retried
-            looked = Looked(said, work.drift.get(pair, ()), failure is not None, unsettled, waiting, retried)
-            if contest := self.pacing.conclude(pair, looked, now):
+            found = work.drift.get(pair, ()), failure is not None, unsettled, waiting, retried, pair in work.blind
+            if contest := self.pacing.conclude(pair, Looked(said, *found), now):
                 said = [as_failed(c, Reason.KERNEL_ERROR, contest, anyway=awaiting and not refused) for c in said]
             news.update((condition.name, condition) for condition in said)
             for name in (pair.first, pair.second):

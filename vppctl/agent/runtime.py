@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from vppctl.agent.counters import Counted, CounterReader
@@ -18,6 +18,7 @@ from vppctl.agent.inbox import Inbox
 from vppctl.agent.intake import Intake
 from vppctl.agent.lock import AgentLock
 from vppctl.agent.logs import change_level
+from vppctl.agent.moves import Moves
 from vppctl.agent.publisher import Publisher
 from vppctl.agent.reconciler import Reconciler
 from vppctl.agent.resolver import Resolver
@@ -29,7 +30,7 @@ from vppctl.agent.telling import Teller
 from vppctl.agent.trials import Trials
 from vppctl.agent.vpp_worker import VppNews, VppWorker
 from vppctl.errors import StoreError, VppctlError
-from vppctl.linux.monitor import LinksChanged, NamespaceGone, Overrun
+from vppctl.linux.monitor import LinkChanged, LinksChanged, NamespaceGone, Overrun
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.processes import look_at
 from vppctl.linux.watcher import NamespacesChanged
@@ -60,7 +61,7 @@ class Agent:
         self.nsids = NsidTable()
         microservices = Microservices(settings.docker_host, look_at)
         resolver = Resolver.of_agent(settings, microservices)
-        self.sources = Sources(microservices)
+        self.sources = Sources(microservices, settings.allowed_dirs)
         self.reconciler = Reconciler(
             settings.label,
             resolver,
@@ -68,8 +69,9 @@ class Agent:
             adopt=settings.resync == "adopt",
             takeover=settings.takeover,
             on_progress=lambda: self.standing.beat(),
-            on_look=self._hear_kernel,
+            on_look=lambda: self._take_links(self.sources.hear_links()),
         )
+        self.reconciler.search.at_once = settings.once
         self.teller = Teller(settings.label)
         supervisor = self.sources.supervisor
         self.trials = Trials(supervisor, lambda: self._report())
@@ -180,23 +182,22 @@ class Agent:
             return wait
         now = time.monotonic()
         waits = [self.audit.due - now, self.counters.due - now, self.pulse.interval, self.sources.supervisor.wait(now)]
-        if (due := self.reconciler.backlog.wait(now)) is not None:
+        if (due := self.reconciler.wait(now)) is not None:
             waits.append(due)
         return max(0.0, min(waits))
 
     def _drain(self, patience: float) -> None:
         """Wait for an event, then take all that are there: a thousand puts become a few passes."""
-        look = False
+        moves = Moves()
         event = self.inbox.first(patience)
         while event is not None:
-            # One look at all references, however many have moved.
-            look = look or isinstance(event, NamespacesChanged | NamespaceGone | Overrun | Resync)
+            moves.note(event)
             self._take(event)
             self.inbox.done()
             self.standing.beat()
             event = self.inbox.first(0.0)
-        if look and self._is_known():
-            self.reconciler.refresh_namespaces()
+        if moves and self._is_known():
+            self.reconciler.refresh_namespaces(moves.of(self.reconciler.desired))
 
     def _take(self, event: Event) -> None:
         reconciler = self.reconciler
@@ -217,7 +218,7 @@ class Agent:
             case StoreState():
                 self._store_state(event)
             case LinksChanged():
-                self._hear_kernel()
+                self._take_links(self.sources.changed_links())
             case NamespaceGone(netns=netns):
                 reconciler.enqueue(reconciler.memory.leave(netns), time.monotonic(), DEBOUNCE)
             case Overrun() | Resync():
@@ -225,24 +226,23 @@ class Agent:
                     self.pulse.reload()
                     self.ready = False
                     self._read_again()
-                reconciler.backlog.add(reconciler.all_pairs())
-                reconciler.sweep()
+                reconciler.compare(time.monotonic(), at_once=isinstance(event, Resync))
                 self.vpp.wake()
             case Stop():
                 self.stopping = True
             case SourceChanged():
                 self._report()
             case NamespacesChanged():
-                pass  # `_drain` looks.
+                pass  # `Moves` has it.
             case MicroservicesChanged(labels):
                 found = (r for r in reconciler.desired.references() if r.type is NamespaceType.MICROSERVICE_REF_NS)
                 reconciler.refresh_namespaces(r for r in found if labels is None or r.microservice in labels)
 
-    def _hear_kernel(self) -> None:
+    def _take_links(self, changed: Collection[LinkChanged]) -> None:
         """Note whom the kernel's events are about."""
         reconciler = self.reconciler
         names: set[str] = set()
-        for netns, index, name in (changed := self.sources.changed_links()):
+        for netns, index, name in changed:
             names |= reconciler.memory.at(netns, index, name)
             names.update(reconciler.desired.claimants((netns, name)))
         reconciler.enqueue(names, time.monotonic(), DEBOUNCE)

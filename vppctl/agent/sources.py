@@ -30,6 +30,10 @@ DOCKER_PATIENCE = 2.0
 """Seconds that the first pass waits for Docker's first answer, so that what is there is not taken for gone."""
 
 
+HEAR = 0.03
+"""Seconds that the reconcile loop may read kernel events for; what comes so fast is not of its own making."""
+
+
 class StoreState(NamedTuple):
     """The store can be followed, or not, and why."""
 
@@ -92,11 +96,12 @@ def hold_signals() -> None:
 class Sources:
     """The inbox and those who fill it."""
 
-    def __init__(self, microservices: Microservices) -> None:
+    def __init__(self, microservices: Microservices, folders: Iterable[str] = ()) -> None:
+        """`folders` are those in which files of namespaces may be, beside the usual ones."""
         self.inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.supervisor = Supervisor(lambda: self.inbox.put(SourceChanged()))
         self._microservices = microservices
-        self._watcher = NamespaceWatcher()
+        self._watcher = NamespaceWatcher(folders)
         self._stop = threading.Event()
         self._store: SharedStore | None = None
         self._followed: dict[Kind, StoreState] = {}
@@ -179,14 +184,20 @@ class Sources:
         self.supervisor.start("namespaces", lambda: self._watcher.run(self._stop, self.inbox.put))
 
     def changed_links(self) -> set[LinkChanged]:
-        """What the kernel has told of links by now and nobody has taken yet."""
-        if monitor := self._monitor:
-            # One that fails is its own thread's to report, and its end is followed by a look at everything.
-            with contextlib.suppress(OSError):
-                monitor.flush()
+        """What was read about links and nobody has taken yet."""
         with self._changing:
             changed, self._changed = self._changed, set()
         return changed
+
+    def hear_links(self) -> set[LinkChanged]:
+        """The same after a look at what the kernel has told by now."""
+        if monitor := self._monitor:
+            # One that fails is its own thread's to report, and its end is followed by a look at everything.
+            until = time.monotonic() + HEAR
+            with contextlib.suppress(OSError):
+                while not monitor.flush() and time.monotonic() < until:
+                    pass
+        return self.changed_links()
 
     def _hear(self, event: KernelEvent) -> None:
         """Links are collected beside the inbox, where a pass can take them: of an event of theirs one is enough."""

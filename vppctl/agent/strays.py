@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from vppctl.agent.places import Places, Search
+from vppctl.agent.search import HostSearch
 from vppctl.errors import cause
 from vppctl.linux.executor import Executor
 from vppctl.linux.marked import Found
@@ -21,15 +22,13 @@ from vppctl.linux.resolve import resolve
 from vppctl.reconcile.desired import DesiredState
 from vppctl.reconcile.operations import DeleteLinks, Doomed, Failure, Operation
 from vppctl.reconcile.ownership import is_frozen, owned
-from vppctl.reconcile.state import Link, LinkKey, NetnsId, PairId
+from vppctl.reconcile.state import Link, LinkKey, NetnsId, ObservedState, PairId
 
 log = logging.getLogger("vppctl.agent")
 
 PAUSE_FIRST, PAUSE_LAST = 60.0, 960.0
 """Seconds until strays of a namespace in which some were deleted are deleted again: doubled from the first to the
 last."""
-SEARCH_PAUSE = 5.0
-"""Seconds until a search that could not be made is tried again."""
 AT_ONCE = 256
 """Strays that are deleted in one search; the others are found by the next one. What a deletion takes grows with the
 square of their number."""
@@ -43,32 +42,20 @@ class _Pause(NamedTuple):
 class Strays:
     """What is known of strays: where they are not deleted for now, and which cannot be."""
 
-    def __init__(self, desired: DesiredState, places: Places, executor: Executor) -> None:
-        self._desired, self._places, self._executor = desired, places, executor
-        self._due, self._not_before = True, 0.0
+    def __init__(self, desired: DesiredState, places: Places, executor: Executor, search: HostSearch) -> None:
+        self._desired, self._places, self._executor, self._search = desired, places, executor, search
         self._pauses: dict[NetnsId, _Pause] = {}
         self._refused: set[LinkKey] = set()
         """Those that the kernel has refused to delete, which was logged."""
 
-    def sweep(self) -> None:
-        """Have the next search look for our marks in every namespace."""
-        self._due = True
-
     def search(self, now: float, *, started: bool) -> set[PairId]:
-        """When it is due, search the host for our marks; returns the pairs of links of ours that were not known.
+        """Search the host for our marks for a while, when that is due; returns the pairs of links that were not known.
 
         Strays that are found are deleted. As long as the agent starts there are none: all is looked at with its pair.
         """
-        if not self._due or now < self._not_before:
+        if (marked := self._search.part(now)) is None:
             return set()
-        try:
-            found = self._places.search(started=started)
-        except OSError as error:
-            # What is configured has its places, which are looked at all the same.
-            log.warning("namespaces cannot be searched for links of this label: %s", cause(error))
-            self._not_before = now + SEARCH_PAUSE
-            return set()
-        self._due = False
+        found = self._places.sort(marked, started=started)
         if found.strays:
             self._delete(found, now)
         return found.pairs
@@ -127,6 +114,7 @@ def remove(
     there: dict[NetnsId, list[Link]] = {}
     for link in links:
         there.setdefault(link.netns, []).append(link)
+    seen = ObservedState.of(list(links))
     spaces_left, room = list(there), spaces_at_once()
     for start in range(0, len(spaces_left), room):
         part = spaces_left[start : start + room]
@@ -139,5 +127,5 @@ def remove(
                 space = resolve(places[netns].reference, create=False)
                 if isinstance(space, Netns) and stack.enter_context(space).id == netns:
                     spaces[netns] = space
-            for netns, outcome in zip(part, executor.execute(operations, spaces), strict=True):
+            for netns, outcome in zip(part, executor.execute(operations, spaces, seen), strict=True):
                 yield netns, there[netns], outcome.failure

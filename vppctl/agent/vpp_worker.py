@@ -190,7 +190,8 @@ class VppWorker:
                     log.warning("%s: %s", _name(operation), problem)
                 elif isinstance(operation, ChangeInVpp) and operation.mac and operation.link.host_if_name in hosts:
                     # VPP sets the address on the host interface, too, which is not VPP's to change.
-                    set_mac(hosts[operation.link.host_if_name])
+                    name = operation.link.host_if_name
+                    set_mac(name, hosts[name])
         conditions = plan.conditions
         unsettled = {_name(operation) for operation in left} - paused
         for name in desired:

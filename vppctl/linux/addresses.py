@@ -15,10 +15,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from vppctl.linux import wire
-from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
+from vppctl.linux.reading import Reading
+from vppctl.linux.rtnl import AnswersTooLargeError, DumpInterruptedError, Rtnl
 
 MANY = 128
 """The addresses of more links than this are read by one dump: all others' are in it, too."""
+LIMIT_OF_DUMP, LIMIT_OF_DUMP_A_LINK = 4 << 20, 4 << 10
+"""Bytes after which a dump of all is given up."""
+LIMIT, LIMIT_AN_ADDRESS = 16 << 10, 256
+"""Bytes that are read of the addresses of one link, and how many more for each that it is to have. One that has more
+is not as configured, whatever else it has: those that are seen are removed, and then it is looked at again."""
 _KERNEL_LL = bytes((wire.IFAPROT_KERNEL_LL,))
 _FOREVER = b"\xff\xff\xff\xff"
 _AS_ADDED = frozenset(
@@ -87,13 +93,19 @@ def all_addresses(
     found: dict[int, list[Address]] = {}
     left: Iterable[_Read] = raw
     if len(raw) > MANY:
+        rtnl.allow(LIMIT_OF_DUMP + sum(LIMIT_OF_DUMP_A_LINK + LIMIT_AN_ADDRESS * len(e) for e in expected.values()))
         # While duplicate address detection ends everywhere, the dump may be interrupted by each.
-        with contextlib.suppress(DumpInterruptedError):
-            _addresses(rtnl.dump(wire.dump_addresses(nsid=nsid)), found)
+        with contextlib.suppress(DumpInterruptedError, AnswersTooLargeError):
+            bodies = rtnl.dump(wire.dump_addresses(nsid=nsid))
+            with Reading():
+                _addresses(bodies, found)
             left = [link for link in raw if _lacks(found.get(link.index, ()), expected.get(link.name, ()))]
     for link in left:
-        found.pop(link.index, None)
-        _addresses(_addresses_of(rtnl, link.index, nsid), found)
+        rtnl.allow(LIMIT + LIMIT_AN_ADDRESS * len(expected.get(link.name, ())))
+        bodies, own = _addresses_of(rtnl, link.index, nsid), dict[int, list[Address]]()
+        with Reading():
+            _addresses(bodies, own)
+        found[link.index] = own.get(link.index, [])
     return found
 
 
@@ -107,6 +119,8 @@ def _addresses_of(rtnl: Rtnl, index: int, nsid: int | None) -> list[tuple[int, b
     except DumpInterruptedError as error:
         # Before Linux 6.10 even the end of a dump can tell of a change; an event follows, and another look.
         return list(dict.fromkeys(error.bodies))
+    except AnswersTooLargeError as error:
+        return error.bodies
     except OSError as error:
         if error.errno != errno.ENODEV:
             raise

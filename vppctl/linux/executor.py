@@ -7,20 +7,22 @@ moving a link costs an RCU grace period; links are deleted by group, since one b
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import assert_never
 
 from vppctl.linux import wire
+from vppctl.linux.deletion import delete_by_id, delete_in
+from vppctl.linux.identity import unchanged
 from vppctl.linux.named import create_named
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
+from vppctl.linux.observe import Raw, read_link
 from vppctl.linux.offload import set_checksum
+from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import Answer, Rtnl
 from vppctl.linux.side_by_side import THREADS, side_by_side
 from vppctl.linux.steps import ADDRESSES, LINKS, Step, Steps, failed, refused, run_steps, setting_step
-from vppctl.reconcile.marks import DOOM_BASE
 from vppctl.reconcile.operations import (
     AddAddress,
     CreateNamespace,
@@ -34,8 +36,10 @@ from vppctl.reconcile.operations import (
     Outcome,
     SetChecksum,
     SetLink,
+    Setting,
+    summary,
 )
-from vppctl.reconcile.state import NetnsId
+from vppctl.reconcile.state import Link, NetnsId, ObservedState
 
 
 class Executor:
@@ -44,13 +48,20 @@ class Executor:
     def __init__(self, nsids: NsidTable) -> None:
         self._nsids = nsids
 
-    def execute(self, operations: Sequence[Operation], spaces: Mapping[NetnsId, Netns]) -> list[Outcome]:
-        """Do the operations of one stage, which do not depend on each other; outcomes come in their order."""
-        failures: dict[int, Failure] = {}
+    def execute(
+        self, operations: Sequence[Operation], spaces: Mapping[NetnsId, Netns], observed: ObservedState
+    ) -> list[Outcome]:
+        """Do the operations of one stage, which do not depend on each other; outcomes come in their order.
+
+        They are about links as they were `observed`: one that is another by now is left alone.
+        """
+        failures = _others(operations, spaces, observed)
         steps: Steps = {}
         creates: list[tuple[int, CreateVeth]] = []
         deletes: list[tuple[int, DeleteLinks]] = []
         for number, operation in enumerate(operations):
+            if number in failures:
+                continue
             match operation:
                 case CreateNamespace(name):
                     _create_namespace(number, name, failures)
@@ -67,7 +78,7 @@ class Executor:
                 case _:
                     assert_never(operation)
         self._create(creates, spaces, steps, failures)
-        self._delete(deletes, spaces, failures)
+        self._delete(deletes, spaces, observed, failures)
         for turn in sorted(steps):
             run_steps(steps[turn], spaces.get(turn[1]), failures)
         return [Outcome(operation, failures.get(number)) for number, operation in enumerate(operations)]
@@ -113,7 +124,11 @@ class Executor:
         steps: Steps,
         failures: dict[int, Failure],
     ) -> None:
-        indexes = _echoed(answer) or _looked_up(create, spaces)
+        try:
+            indexes = _echoed(create, answer) or _looked_up(create, spaces)
+        except OSError as error:
+            failures[number] = failed(f"read what was made of {_at(create.first, spaces)}", error)
+            return
         if not indexes:
             failures[number] = Failure(errno.ENODEV, f"{_at(create.first, spaces)} vanished while it was being made")
             return
@@ -136,6 +151,7 @@ class Executor:
         self,
         deletes: Sequence[tuple[int, DeleteLinks]],
         spaces: Mapping[NetnsId, Netns],
+        observed: ObservedState,
         failures: dict[int, Failure],
     ) -> None:
         def work(delete: tuple[int, Callable[[], Failure | None]]) -> None:
@@ -147,41 +163,53 @@ class Executor:
             if failure:
                 failures.setdefault(number, failure)
 
-        pieces = [(number, piece) for number, operation in deletes for piece in self._pieces(operation, spaces)]
+        pieces = [
+            (number, piece) for number, operation in deletes for piece in self._pieces(operation, spaces, observed)
+        ]
         side_by_side(work, pieces)
 
     def _pieces(
-        self, operation: DeleteLinks, spaces: Mapping[NetnsId, Netns]
+        self, operation: DeleteLinks, spaces: Mapping[NetnsId, Netns], observed: ObservedState
     ) -> Iterator[Callable[[], Failure | None]]:
         """What is to be done for one operation, in pieces that may be done side by side."""
+        links = [link for doomed in operation.links if (link := _seen(observed, operation.netns, doomed))]
         space = spaces.get(operation.netns)
         if space is not None:
-            yield partial(_delete_in, space, operation.links)
+            yield partial(delete_in, space, links)
         elif (nsid := self._nsids.nsid(operation.netns)) is not None:
             # Each waits for a grace period of its own: there is no group to be set by id (RTM_SETLINK says ENODEV).
-            size = -(-len(operation.links) // THREADS)
-            for start in range(0, len(operation.links), size):
-                yield partial(_delete_by_id, nsid, operation.links[start : start + size])
+            size = max(1, -(-len(links) // THREADS))
+            for start in range(0, len(links), size):
+                yield partial(delete_by_id, nsid, links[start : start + size])
 
 
-def _delete_in(space: Netns, links: Sequence[Doomed]) -> Failure | None:
-    with Rtnl(space) as rtnl:
-        if len(links) == 1:
-            return _first(links, rtnl.batch([wire.delete_link(links[0].index)]), (errno.ENODEV,))
-        group = DOOM_BASE | int.from_bytes(os.urandom(3), "big")
-        answers = rtnl.batch([wire.set_link(link.index, group=group) for link in links])
-        if rtnl.batch([wire.delete_group(group)])[0].errno:
-            # One link that cannot be deleted has the kernel delete none, and whoever may change links in this
-            # namespace may put one, such as lo, into any group (rtnl_group_dellink, net/core/rtnetlink.c).
-            answers = rtnl.batch([wire.delete_link(link.index) for link in links])
-    return _first(links, answers, (errno.ENODEV,))
+def _others(
+    operations: Sequence[Operation], spaces: Mapping[NetnsId, Netns], observed: ObservedState
+) -> dict[int, Failure]:
+    """Those of the settings whose link is another one by now, or cannot be asked for."""
+    by_space: dict[NetnsId, dict[int, Setting]] = {}
+    for number, operation in enumerate(operations):
+        if isinstance(operation, Setting) and operation.netns in spaces:
+            by_space.setdefault(operation.netns, {})[number] = operation
+    failures: dict[int, Failure] = {}
+    for netns, concerned in by_space.items():
+        seen = {link.index: link for o in concerned.values() if (link := _seen(observed, netns, o))}
+        try:
+            with Rtnl(spaces[netns]) as rtnl:
+                same = {link.index for link in unchanged(rtnl, list(seen.values()))}
+        except OSError as error:
+            failures.update((number, failed(summary(o), error)) for number, o in concerned.items())
+            continue
+        for number, o in concerned.items():
+            if o.index not in same:
+                failures[number] = Failure(errno.ENODEV, f"cannot {summary(o)}: it is not the same link any more")
+    return failures
 
 
-def _delete_by_id(nsid: int, links: Sequence[Doomed]) -> Failure | None:
-    with Rtnl() as rtnl:
-        # An id that is not in use any more answers EINVAL: the namespace has died, its links with it.
-        answers = rtnl.batch([wire.delete_link(link.index, nsid) for link in links])
-    return _first(links, answers, (errno.ENODEV, errno.EINVAL))
+def _seen(observed: ObservedState, netns: NetnsId, about: Doomed | Setting) -> Link | None:
+    """The link that the operation is about, as it was observed."""
+    link = observed.links.get((netns, about.name))
+    return link if link and link.index == about.index else None
 
 
 def _create_namespace(number: int, name: str, failures: dict[int, Failure]) -> None:
@@ -209,15 +237,20 @@ def _pair(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> bytes:
     return wire.create_veth(first, second, up=create.first.up)
 
 
-def _echoed(answer: Answer) -> tuple[int, int] | None:
+def _echoed(create: CreateVeth, answer: Answer) -> tuple[int, int] | None:
     """The indexes of both ends from the echo of the created link (NLM_F_ECHO): its own, and IFLA_LINK."""
-    for kind, body in answer.bodies:
-        if kind == wire.RTM_NEWLINK:
-            index = wire.IFINFO.unpack_from(body)[2]
-            peer = wire.attributes(body, wire.IFINFO.size).get(wire.IFLA_LINK)
-            if peer:
-                return index, wire.UINT.unpack(peer)[0]
+    with Reading():
+        for _, body in answer.bodies:
+            link = read_link(create.first.netns, body)
+            peer = link.number(wire.IFLA_LINK)
+            if peer and _is_end(create.first, link):
+                return link.index, peer
     return None
+
+
+def _is_end(end: End, link: Raw) -> bool:
+    """Whether a link that was just created is this end; one under whose alternative name it was found is not."""
+    return (link.name, link.number(wire.IFLA_GROUP)) == (end.name, end.fresh or end.group)
 
 
 def _looked_up(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> tuple[int, int] | None:
@@ -226,16 +259,10 @@ def _looked_up(create: CreateVeth, spaces: Mapping[NetnsId, Netns]) -> tuple[int
     for end in (create.first, create.second):
         with Rtnl(spaces[end.netns]) as rtnl:
             answer = rtnl.ask([wire.get_link(end.name)])[0]
-        found += [wire.IFINFO.unpack_from(body)[2] for _, body in answer.bodies if answer.errno == 0]
+        with Reading():
+            links = [read_link(end.netns, body) for _, body in answer.bodies]
+            found += [link.index for link in links if _is_end(end, link)]
     return (found[0], found[1]) if len(found) == 2 else None
-
-
-def _first(links: Sequence[Doomed], answers: Iterable[Answer], fine: tuple[int, ...]) -> Failure | None:
-    left = [(link, a) for link, a in zip(links, answers, strict=True) if a.errno and a.errno not in fine]
-    if not left:
-        return None
-    failure = refused(f"delete {left[0][0].name!r}", left[0][1])
-    return failure._replace(links=frozenset(link.index for link, _ in left))
 
 
 def _at(end: End, spaces: Mapping[NetnsId, Netns]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from vppctl.linux import wire
+from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import Rtnl
 
 
@@ -22,13 +25,23 @@ def find_hosts(names: Iterable[str]) -> dict[str, Host]:
     found = {}
     with Rtnl() as rtnl:
         for name, answer in zip(wanted, rtnl.ask([wire.get_link(name) for name in wanted]), strict=True):
+            if answer.errno not in (0, errno.ENODEV):
+                # That is not absence.
+                raise OSError(answer.errno, answer.text or os.strerror(answer.errno))
             for _, body in answer.bodies:
-                address = wire.attributes(body, wire.IFINFO.size).get(wire.IFLA_ADDRESS, b"")
-                found[name] = Host(wire.IFINFO.unpack_from(body)[2], address.hex(":"))
+                found[name] = _host(body)
     return found
 
 
-def set_mac(host: Host) -> None:
-    """Give a link its address back. Raises OSError."""
+def set_mac(name: str, host: Host) -> None:
+    """Give a link its address back, if it still has this name and index. Raises OSError."""
     with Rtnl() as rtnl:
-        rtnl.batch([wire.set_link(host.index, mac=host.mac)])
+        bodies = rtnl.ask([wire.get_link(host.index)])[0].bodies
+        if any((_host(body).index, wire.link_name(body)) == (host.index, name) for _, body in bodies):
+            rtnl.batch([wire.set_link(host.index, mac=host.mac)])
+
+
+def _host(body: bytes) -> Host:
+    with Reading():
+        address = wire.attributes(body, wire.IFINFO.size).get(wire.IFLA_ADDRESS, b"")
+        return Host(wire.IFINFO.unpack_from(body)[2], address.hex(":"))

@@ -22,6 +22,8 @@ RUN_NETNS = "/run/netns"
 """Where iproute2 keeps named namespaces."""
 DOCKER_NETNS = "/run/docker/netns"
 """Where Docker keeps the namespaces of containers."""
+SOME = 256
+"""Processes that are looked at in one step of `discover`."""
 MAKING = 0.5
 """Seconds that somebody else may take between making the file of a namespace and mounting on it."""
 
@@ -91,14 +93,18 @@ def _share(folder: str) -> None:
         syscalls.mount("", folder, MS_SHARED | MS_REC)
 
 
-def discover() -> Iterator[tuple[NamespaceRef, Netns]]:
+def discover() -> Iterator[tuple[NamespaceRef, Netns] | None]:
     """Every network namespace of this host that has a name or a process, each once, with a reference that leads there.
 
-    Each is closed when the next one is taken: a host may have more of them than this process may have descriptors.
-    Raises OSError.
+    None stands for some work that has found nothing new. Each is closed when the next one is taken: a host may have
+    more of them than this process may have descriptors. Raises OSError.
     """
     seen: set[NetnsId] = set()
-    for reference, found in _everywhere():
+    for item in _everywhere():
+        if item is None:
+            yield None
+            continue
+        reference, found = item
         if isinstance(found, Netns):
             with found:
                 if found.id not in seen:
@@ -106,7 +112,7 @@ def discover() -> Iterator[tuple[NamespaceRef, Netns]]:
                     yield reference, found
 
 
-def _everywhere() -> Iterator[tuple[NamespaceRef, Netns | Unavailable]]:
+def _everywhere() -> Iterator[tuple[NamespaceRef, Netns | Unavailable] | None]:
     yield DEFAULT_NAMESPACE, open_own()
     for folder in (RUN_NETNS, DOCKER_NETNS):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
@@ -115,7 +121,9 @@ def _everywhere() -> Iterator[tuple[NamespaceRef, Netns | Unavailable]]:
                 reference = NamespaceRef(NamespaceType.NAMED_NS, name=name) if folder == RUN_NETNS else path
                 yield reference, open_beneath(folder, name, name)
     links: set[str] = set()
-    for pid, link in _processes():
+    for number, (pid, link) in enumerate(_processes()):
+        if number % SOME == 0:
+            yield None
         if link not in links:
             found = of_process(pid, f"pid:{pid}")
             if isinstance(found, Netns):

@@ -22,8 +22,8 @@ from vppctl.reconcile.state import NetnsId
 
 NSFS_MAGIC = 0x6E736673
 """linux/magic.h: statfs type of namespace files."""
-NS_GET_NSTYPE = 0xB703
-"""linux/nsfs.h: ioctl that tells the kind of a namespace."""
+NS_GET_USERNS, NS_GET_NSTYPE = 0xB701, 0xB703
+"""linux/nsfs.h: ioctls that tell the user namespace that owns a namespace, and the kind of a namespace."""
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """What an open may fail with that says nothing about what was to be opened."""
 LEAST = 8
@@ -95,6 +95,22 @@ def is_netns(fd: int) -> bool:
         return syscalls.filesystem(fd) == NSFS_MAGIC and fcntl.ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET
     except OSError:
         return False
+
+
+def is_of_own_users(netns: Netns) -> bool:
+    """Whether the namespace belongs to the agent's own user namespace, and not to one that any user may have made.
+
+    In the latter whoever made it is root, and can give links all marks there are.
+    """
+    try:
+        owner = fcntl.ioctl(netns.fd, NS_GET_USERNS)
+    except OSError as error:
+        # EPERM: to one that this process does not see (ioctl_ns(2)). Before Linux 4.9 nobody can tell.
+        return error.errno == errno.ENOTTY
+    try:
+        return os.path.samestat(os.fstat(owner), os.stat("/proc/self/ns/user"))
+    finally:
+        os.close(owner)
 
 
 def enable_ipv6(netns: Netns, links: Iterable[str]) -> None:

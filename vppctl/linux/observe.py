@@ -19,11 +19,16 @@ from vppctl.linux.counters import statistics
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.nsids import NsidTable
 from vppctl.linux.offload import read_checksums
-from vppctl.linux.rtnl import DumpInterruptedError, Rtnl
+from vppctl.linux.reading import Reading
+from vppctl.linux.rtnl import AnswersTooLargeError, DumpInterruptedError, Rtnl
 from vppctl.reconcile.state import Link, NetnsId, ObservedState
 
 MANY = 128
 """More links than this are read by a dump, which costs a third of as many questions."""
+LIMIT, LIMIT_A_LINK = 16 << 20, 64 << 10
+"""Bytes that are read of one namespace in one look, and how many more for each link that is asked for."""
+LIMIT_OF_DUMP, LIMIT_OF_DUMP_A_LINK = 4 << 20, 4 << 10
+"""Bytes after which a dump is given up: all others' links are in it, too."""
 _VETH = wire.text(wire.IFLA_INFO_KIND, "veth")
 _WANTED = frozenset(
     {
@@ -61,6 +66,12 @@ class Raw(NamedTuple):
         value = self.attributes.get(kind)
         return wire.UINT.unpack_from(value)[0] if value else 0
 
+    @property
+    def kind(self) -> str:
+        """IFLA_INFO_KIND; empty when it has none."""
+        info = self.attributes.get(wire.IFLA_LINKINFO, b"")
+        return "veth" if info.startswith(_VETH) else wire.string(wire.attributes(info, 0).get(wire.IFLA_INFO_KIND, b""))
+
 
 def observe(
     spaces: Mapping[NetnsId, Netns], wanted: Mapping[NetnsId, Mapping[str, Collection[str]]], nsids: NsidTable
@@ -78,6 +89,8 @@ def observe(
         for netns, names in wanted.items():
             space = spaces.get(netns)
             nsid = nsids.nsid(netns)
+            # What was left of what another one may answer.
+            own.allow()
             try:
                 if space is not None:
                     with Rtnl(space) as rtnl:
@@ -88,6 +101,9 @@ def observe(
                 # Of one that is reached by its id: it died between the last event and now.
                 if space is not None or error.errno not in _DEAD:
                     unseen[netns] = error
+                    if nsid is not None and error.errno in _DEAD:
+                        # The id was another one's, whose inode number this one has got; its end was not heard.
+                        nsids.forget(nsid)
     return replace(ObservedState.of(links), reached=frozenset(spaces), unseen=unseen)
 
 
@@ -111,27 +127,35 @@ class Peers(NamedTuple):
             return {}
         if nsid is not None:
             return self.nsids.known()
-        return self.nsids.seen_from(netns, {wire.INT.unpack(v)[0] for v in values}, self.own, self.others)
+        with Reading():
+            ids = {wire.INT.unpack(v)[0] for v in values}
+        return self.nsids.seen_from(netns, ids, self.own, self.others)
 
 
 def _read(
     rtnl: Rtnl, peers: Peers, netns: NetnsId, names: Mapping[str, Collection[str]], nsid: int | None = None
 ) -> list[Link]:
-    raw = _named(rtnl, netns, names, nsid) if len(names) > MANY else []
+    limit = LIMIT + LIMIT_A_LINK * len(names)
+    raw: list[Raw] = []
+    if len(names) > MANY:
+        rtnl.allow(LIMIT_OF_DUMP + LIMIT_OF_DUMP_A_LINK * len(names))
+        raw = _named(rtnl, netns, names, nsid)
+    rtnl.allow(limit)
     shown, indexes = {link.name for link in raw}, {link.index for link in raw}
     # By an alternative name, one that the dump has shown comes again.
     more = [read_link(netns, body) for body in each_link(rtnl, [name for name in names if name not in shown], nsid)]
     raw += [link for link in more if link.index not in indexes]
     addresses = all_addresses(rtnl, raw, names, nsid)
     known = peers.of(netns, raw, nsid)
-    return [complete(r, addresses.get(r.index, ()), known) for r in raw]
+    with Reading():
+        return [complete(r, addresses.get(r.index, ()), known) for r in raw]
 
 
 def _named(rtnl: Rtnl, netns: NetnsId, names: Collection[str], nsid: int | None) -> list[Raw]:
     """Those of the links with these names that a dump shows: it takes no lock, and each question waits for one."""
     try:
         bodies = rtnl.dump(wire.dump_links(nsid=nsid))
-    except DumpInterruptedError:
+    except (DumpInterruptedError, AnswersTooLargeError):
         return []
     return [link for link in (read_link(netns, body) for _, body in bodies) if link.name in names]
 
@@ -146,7 +170,8 @@ def each_link(rtnl: Rtnl, which: Collection[str | int], nsid: int | None) -> lis
     for answer in rtnl.ask([wire.get_link(one, nsid) for one in which]):
         if answer.errno not in (0, errno.ENODEV):
             raise OSError(answer.errno, answer.text or os.strerror(answer.errno))
-        found.update((wire.IFINFO.unpack_from(body)[2], body) for _, body in answer.bodies)
+        with Reading():
+            found.update((wire.IFINFO.unpack_from(body)[2], body) for _, body in answer.bodies)
     return list(found.values())
 
 
@@ -160,18 +185,17 @@ def _with_checksums(links: list[Link], space: Netns, own: NetnsId) -> list[Link]
 
 
 def read_link(netns: NetnsId, body: bytes) -> Raw:
-    """A link from the body of an RTM_NEWLINK."""
-    _, _, index, flags, _ = wire.IFINFO.unpack_from(body)
-    attributes = wire.attributes(body, wire.IFINFO.size, _WANTED)
-    name, alias = attributes.get(wire.IFLA_IFNAME, b""), attributes.get(wire.IFLA_IFALIAS)
+    """A link from the body of an RTM_NEWLINK. Raises UnreadableError."""
+    with Reading():
+        _, _, index, flags, _ = wire.IFINFO.unpack_from(body)
+        attributes = wire.attributes(body, wire.IFINFO.size, _WANTED)
+        name, alias = attributes[wire.IFLA_IFNAME], attributes.get(wire.IFLA_IFALIAS)
     return Raw(netns, index, flags, wire.string(name), wire.string(alias) if alias else "", attributes)
 
 
 def complete(raw: Raw, addresses: Iterable[Address], peers: Mapping[int, NetnsId]) -> Link:
     """The link with its addresses, and with its peer's namespace by the ids that `peers` explains."""
     attributes = raw.attributes
-    info = attributes.get(wire.IFLA_LINKINFO, b"")
-    kind = "veth" if info.startswith(_VETH) else wire.string(wire.attributes(info, 0).get(wire.IFLA_INFO_KIND, b""))
     peer_index = raw.number(wire.IFLA_LINK)
     peer_netns = raw.netns if peer_index else None
     if wire.IFLA_LINK_NETNSID in attributes:
@@ -184,7 +208,7 @@ def complete(raw: Raw, addresses: Iterable[Address], peers: Mapping[int, NetnsId
         netns=raw.netns,
         index=raw.index,
         name=raw.name,
-        kind=kind,
+        kind=raw.kind,
         mac=attributes.get(wire.IFLA_ADDRESS, b"").hex(":"),
         mtu=raw.number(wire.IFLA_MTU),
         up=bool(raw.flags & wire.IFF_UP),

@@ -7,29 +7,50 @@ import os
 import resource
 import select
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from vppctl.linux.mountinfo import MountTable
 from vppctl.linux.processes import start_of
 from vppctl.model.interface import NamespaceRef
-from vppctl.model.rules import process_of
+from vppctl.model.rules import NAMESPACE_DIRS, process_of
 
-AWAITED_MS = 100
-"""How often to look for a process that is not there yet, or that has no pidfd: nothing announces it."""
-STOP_MS = 500
-"""How long a stop may go unnoticed."""
+AWAITED = 0.1
+"""Seconds between looks for processes that are not there yet, or that have no pidfd: nothing announces them."""
+FOLLOWED = 0.5
+"""Seconds between looks at where the others are, and for which a stop may go unnoticed."""
+PART_OF_PROCESSES, PART_OF_MOUNTS = 50.0, 10.0
+"""Looks at them take one of so many seconds of the processor, however many there are; up to LAST seconds apart."""
+LAST = 2.0
 SHARE = 4
 """One of so many descriptors may be a process's; what is left is for namespaces and the store."""
 
 
 class NamespacesChanged(NamedTuple):
-    """Some reference may lead elsewhere now."""
+    """Some references may lead elsewhere now."""
+
+    files: frozenset[str] | None = None
+    """Those to a file of such a name, and ..."""
+    pids: frozenset[int] = frozenset()
+    """... those to these processes. None for `files`: all."""
+
+    def concerns(self, reference: NamespaceRef) -> bool:
+        """Whether it may lead elsewhere."""
+        if self.files is None or process_of(reference) in self.pids:
+            return True
+        return (reference.name or os.path.basename(reference.filepath)) in self.files
+
+
+EVERYTHING = NamespacesChanged()
 
 
 class NamespaceWatcher:
     """Follows the references it was last given. `follow` may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, folders: Iterable[str] = ()) -> None:
+        """`folders` are those in which files of namespaces are, beside the usual ones."""
+        self._folders = (*NAMESPACE_DIRS, *folders)
         self._wake = -1
         self._waking = threading.Lock()
         self._began = False
@@ -37,6 +58,11 @@ class NamespaceWatcher:
         self._followed: frozenset[int] = frozenset()
         self._pidfds: dict[int, int] = {}
         self._identities: dict[int, str] = {}
+        self._ended: set[int] = set()
+        self._look_at = self._looks_from = self._mounts_from = 0.0
+        """When processes are looked at next, and from when on they and mounts may be (time.monotonic)."""
+        self._mounted = False
+        """Whether something was mounted or unmounted since the last look."""
 
     def follow(self, references: Iterable[NamespaceRef]) -> None:
         """From now on these references are of interest."""
@@ -63,48 +89,79 @@ class NamespaceWatcher:
     def _follow(self, stop: threading.Event, deliver: Callable[[NamespacesChanged], None]) -> None:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
-        with open("/proc/thread-self/mountinfo", "rb") as mounts:
+        self._look_at = self._looks_from = self._mounts_from = 0.0
+        with open("/proc/thread-self/mountinfo", "rb", buffering=0) as file:
             # proc(5): a change of the mount table is reported as POLLERR and POLLPRI.
-            poll.register(mounts, select.POLLPRI | select.POLLERR)
+            poll.register(file, select.POLLPRI | select.POLLERR)
+            mounts = MountTable(file, self._folders)
             # After an error nobody knows what has happened meanwhile.
-            changed, self._began = self._began, True
+            if self._began:
+                deliver(EVERYTHING)
+            self._began = True
             while not stop.is_set():
-                if self._look(poll) or changed:
-                    deliver(NamespacesChanged())
-                changed = self._wait(poll, mounts.fileno())
+                pids, files = self._moved(poll), self._remounted(mounts)
+                if pids or files is None or files:
+                    deliver(NamespacesChanged(files, pids))
+                self._wait(poll, file.fileno())
 
-    def _wait(self, poll: select.poll, mounts: int) -> bool:
-        """Wait for what announces itself; returns whether anything did."""
-        awaited = bool(self._followed - self._pidfds.keys())
-        timeout = AWAITED_MS if awaited else STOP_MS
-        changed = False
-        for fd, _ in poll.poll(timeout):
+    def _moved(self, poll: select.poll) -> frozenset[int]:
+        """The processes that have ended, begun or moved since the last time."""
+        pids, self._ended = self._ended, set()
+        if time.monotonic() >= self._due():
+            before = time.thread_time()
+            pids |= self._look(poll)
+            now = time.monotonic()
+            self._looks_from = now + min(LAST, (time.thread_time() - before) * PART_OF_PROCESSES)
+            awaited = bool(self._followed - self._pidfds.keys())
+            self._look_at = max(self._looks_from, now + (AWAITED if awaited else FOLLOWED))
+        return frozenset(pids)
+
+    def _due(self) -> float:
+        """When processes are looked at next: others are of interest now, or it is time."""
+        return self._look_at if self._pids == self._followed else self._looks_from
+
+    def _remounted(self, mounts: MountTable) -> frozenset[str] | None:
+        """The files on which namespaces were mounted or unmounted since the last time; None: any file."""
+        if not self._mounted or time.monotonic() < self._mounts_from:
+            return frozenset()
+        self._mounted, before = False, time.thread_time()
+        found = mounts.changed()
+        self._mounts_from = time.monotonic() + min(LAST, (time.thread_time() - before) * PART_OF_MOUNTS)
+        return found
+
+    def _wait(self, poll: select.poll, mounts: int) -> None:
+        """Wait for what announces itself, or for what is due."""
+        due = min(self._due(), self._mounts_from) if self._mounted else self._due()
+        timeout = min(FOLLOWED, max(0.0, due - time.monotonic()))
+        for fd, _ in poll.poll(timeout * 1e3 + 1.0):
             if fd == self._wake:
                 os.eventfd_read(self._wake)
             elif fd == mounts:
-                changed = True
+                self._mounted = True
             else:
                 pid = next(p for p, pidfd in self._pidfds.items() if pidfd == fd)
                 self._drop(poll, pid)
-                changed = True
-        return changed
+                self._ended.add(pid)
+                # The next one of its number is awaited.
+                self._look_at = min(self._look_at, max(self._looks_from, time.monotonic() + AWAITED))
 
-    def _look(self, poll: select.poll) -> bool:
-        """Take up processes that have appeared, let go of those that nobody asks for; True when any moved."""
+    def _look(self, poll: select.poll) -> set[int]:
+        """Take up processes that have appeared, let go of those that nobody asks for; returns those that moved."""
         pids = self._followed = self._pids
         for pid in self._pidfds.keys() - pids:
             self._drop(poll, pid)
         for pid in self._identities.keys() - pids:
             del self._identities[pid]
-        changed = False
+        moved: set[int] = set()
         for pid in pids:
             if pid not in self._pidfds:
                 identity = self._take_up(poll, pid)
             if pid in self._pidfds:
                 identity = _link(pid)
-            changed = changed or identity != self._identities.get(pid, "")
+            if identity != self._identities.get(pid, ""):
+                moved.add(pid)
             self._identities[pid] = identity
-        return changed
+        return moved
 
     def _take_up(self, poll: select.poll, pid: int) -> str:
         """Be woken by the end of a process; where that is refused, what tells it from the next one of its PID."""

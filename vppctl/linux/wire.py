@@ -11,12 +11,13 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from vppctl.linux.reading import UnreadableError
+
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_DUMP = 0x01, 0x04, 0x08, 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
-NLM_F_DUMP_INTR = 0x10
-NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
-NLMSGERR_ATTR_MSG = 1
+NLM_F_DUMP_INTR, NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
+NLMSGERR_ATTR_MSG, MAX_ERRNO = 1, 4095
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -245,7 +246,7 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
     at, size = 0, len(data)
     while at + 16 <= size:
         length, kind, flags, sequence, port = HEADER.unpack_from(data, at)
-        if length < 16:
+        if not 16 <= length <= size - at:
             # NLMSG_OK (linux/netlink.h): what follows cannot be told apart.
             return
         yield kind, flags, sequence, port, data[at + 16 : at + length]
@@ -253,19 +254,23 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
 
 
 def attributes(data: bytes, at: int, wanted: frozenset[int] = ALL) -> dict[int, bytes]:
-    """The rtattrs of `data` from offset `at` on, by type; all of them, or the wanted ones."""
+    """The rtattrs of `data` from offset `at` on, by type; all of them, or the wanted ones. Raises UnreadableError."""
     found = {}
+    length = 0
     # As 16 bit numbers: a struct's unpack costs three times as much, and a link has forty attributes.
     numbers = memoryview(data)[: len(data) & ~1].cast("H")
     here, end = at >> 1, len(numbers) - 1
     while here < end:
         length = numbers[here]
         if length < 4:
-            break
+            raise UnreadableError
         kind = numbers[here + 1] & NLA_TYPE_MASK
         if kind in wanted:
             found[kind] = data[2 * here + 4 : 2 * here + length]
         here += (length + 3 >> 2) << 1
+    # RTA_OK (linux/rtnetlink.h): only the last one can be longer than what is left. Its padding may be missing.
+    if 2 * here - (-length & 3) > len(data):
+        raise UnreadableError
     return found
 
 
@@ -283,11 +288,13 @@ def string(value: bytes) -> str:
 
 
 def error(body: bytes, flags: int) -> tuple[int, str]:
-    """The errno of an NLMSG_ERROR (0: an acknowledgement) and the kernel's explanation, if it gave one."""
-    number = -INT.unpack_from(body)[0]
+    """The errno of an NLMSG_ERROR (0: done) and the kernel's explanation, if it gave one. Raises UnreadableError."""
+    number = -INT.unpack_from(body)[0] if len(body) >= INT.size else -1
+    if not 0 <= number <= MAX_ERRNO:
+        raise UnreadableError
     if not flags & NLM_F_ACK_TLVS:
         return number, ""
     at = 4 + 16
-    if not flags & NLM_F_CAPPED:
+    if not flags & NLM_F_CAPPED and len(body) >= at:
         at = 4 + ((UINT.unpack_from(body, 4)[0] + 3) & ~3)
     return number, string(attributes(body, at).get(NLMSGERR_ATTR_MSG, b""))

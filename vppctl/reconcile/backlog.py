@@ -11,12 +11,14 @@ from vppctl.reconcile.state import PairId
 BACKOFF_FIRST = 0.5
 BACKOFF_LAST = 60.0
 """Seconds until a failed pair is tried again: doubled from the first to the last."""
+BLIND = 5.0
+"""Seconds for which events bring about no look at a pair that cannot be looked at, unless it is tried again before."""
 SLICE = 64
 """Pairs that are looked at again in one pass: what was put waits for them, and for no more."""
 LOOKS = 20.0
 """Looks at one pair that events bring about at once ..."""
-LOOKS_REGAIN = 0.5
-"""... and the seconds after which there is one more: who changes something without end is looked at twice a second."""
+LOOKS_REGAIN = 1.0
+"""... and the seconds after which there is one more: what is changed without end is looked at once a second."""
 LOOKS_KEPT = 1000
 """Pairs whose looks are counted, beyond which those are forgotten that have regained all of them."""
 AUDIT = 60.0
@@ -85,11 +87,17 @@ class Backlog:
         for pair in pairs:
             self._later.pop(pair, None)
 
-    def failed(self, pair: PairId, now: float) -> None:
-        """Try this one again after a pause that doubles with each failure."""
+    def failed(self, pair: PairId, now: float, *, blind: bool = False) -> None:
+        """Try this one again after a pause that doubles with each failure.
+
+        `blind`: it could not even be looked at, and the attempt may have been a large one.
+        """
         count = self._failures.get(pair, 0)
         self._failures[pair] = count + 1
-        self._again[pair] = now + min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(count, 16))
+        pause = min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(count, 16))
+        self._again[pair] = now + pause
+        if blind:
+            self.limit(pair, now + min(BLIND, pause))
 
     def retry(self, pair: PairId, when: float, *, failed: bool = True) -> None:
         """Try this one again at this time, and not by the pauses of `failed`; whether that is one more failure."""

@@ -115,7 +115,10 @@ def stable_mac(host: str, label: str, name: str, turn: int = 0) -> str:
 
 def is_stable_mac(mac: str, label: str, name: str) -> bool:
     """Whether `stable_mac` gives this address to this name on any host, or an earlier version did."""
-    number = int(mac.replace(":", "") or "0", 16)
+    if len(mac) != len("02:00:00:00:00:01"):
+        # A tunnel's may have 4 or 16 octets.
+        return False
+    number = int(mac.replace(":", ""), 16)
     value = number >> 42 << 40 | number & (1 << 40) - 1
     part, bits = value >> NAME_BITS, value & (1 << NAME_BITS) - 1
     if number >> 40 & 3 == 2 and any(bits == _name_bits(part, label, name, turn) for turn in range(TURNS)):

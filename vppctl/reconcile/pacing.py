@@ -35,6 +35,8 @@ class Looked(NamedTuple):
     """It is not as configured, and is not repaired for the pause that it is in."""
     retried: bool = False
     """Addresses that were duplicates were removed and added."""
+    blind: bool = False
+    """It could not be looked at."""
 
 
 class _Asked(NamedTuple):
@@ -93,7 +95,7 @@ class Pacing:
         if not duplicate:
             self._duplicates.pop(pair, None)
         if found.failed and not found.unsettled:
-            self.backlog.failed(pair, now)
+            self.backlog.failed(pair, now, blind=found.blind)
         elif contest:
             self.backlog.retry(pair, contest.next_look(now), failed=contest.at == now)
         elif duplicate:
