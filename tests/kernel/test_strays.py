@@ -155,13 +155,17 @@ def test_a_name_that_waits_for_its_namespace_is_not_failed_by_a_stray(stranger: 
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel deletes no link with index 77."""
-    batch = Rtnl.batch
+    """The kernel deletes no link with index 77, and no group that it is in."""
+    batch, those = Rtnl.batch, {wire.delete_link(77)}
 
     def refusing(self: Rtnl, messages: Sequence[bytes]) -> list[Answer]:
-        answers = batch(self, [m for m in messages if m != wire.delete_link(77)])
+        for message in messages:
+            group = wire.UINT.unpack(message[-4:])[0]
+            if message == wire.set_link(77, group=group):
+                those.add(wire.delete_group(group))
+        answers = batch(self, [m for m in messages if m not in those])
         for number, message in enumerate(messages):
-            if message == wire.delete_link(77):
+            if message in those:
                 answers.insert(number, Answer(errno.EOPNOTSUPP))
         return answers
 
