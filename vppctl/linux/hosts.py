@@ -37,7 +37,9 @@ def set_mac(name: str, host: Host) -> None:
     """Give a link its address back, if it still has this name and index. Raises OSError."""
     with Rtnl() as rtnl:
         bodies = rtnl.ask([wire.get_link(host.index)])[0].bodies
-        if any((_host(body).index, wire.link_name(body)) == (host.index, name) for _, body in bodies):
+        with Reading():
+            same = any((_host(body).index, wire.link_name(body)) == (host.index, name) for _, body in bodies)
+        if same:
             rtnl.batch([wire.set_link(host.index, mac=host.mac)])
 
 
