@@ -37,7 +37,7 @@ class Intake:
         self.listed: set[Kind] = set()
         """The kinds whose configuration is known in full."""
         self.awaited: set[Kind] = set()
-        """Those that were not listed since the store was connected to anew: it may be another one."""
+        """Those that were not listed since another store may be followed."""
         self.revision = 0
         """The newest one of the configuration that is known."""
         self._problems: dict[tuple[Kind, str], int] = {}

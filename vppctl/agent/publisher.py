@@ -90,14 +90,14 @@ class Publisher:
                 self._troubles, self._sign_due = troubles, True
                 self._wake.notify()
 
-    def renew(self) -> None:
+    def renew(self, *, elsewhere: bool) -> None:
         """Connect anew; what the old lease holds is published again before that ends.
 
-        It may be another store, whose documents may have the same revisions: no report is published there until
-        `release` says that all are about its own.
+        `elsewhere`: perhaps to another store, whose documents may have the same revisions. No report is published there
+        until `release` says that all are about its own.
         """
         with self._wake:
-            self._renewing = self._held = True
+            self._renewing, self._held = True, self._held or elsewhere
             self._wake.notify()
 
     def release(self) -> None:

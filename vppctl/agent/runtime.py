@@ -111,8 +111,7 @@ class Agent:
         reports = sorted(self.teller.reports.current.values(), key=lambda r: str(r["name"]))
         if self.settings.on_status and self.settings.once:
             self.settings.on_status(reports)
-        applied = all(r["state"] == State.APPLIED for r in reports)
-        return int(not applied if self.settings.once else self.trials.in_vain)
+        return int(not all(r["state"] == State.APPLIED for r in reports) if self.settings.once else self.trials.in_vain)
 
     def _publish(self) -> None:
         supervisor, settings = self.sources.supervisor, self.settings
@@ -251,15 +250,16 @@ class Agent:
 
     def _read_again(self) -> None:
         """Connect anew with what files say now: certificates, passwords and `--config` change while the agent runs."""
+        before = self.store_settings
         if self.settings.reread:
             try:
                 self.store_settings = self.settings.reread()
             except VppctlError as error:
                 log.warning("the store's settings stay as they were: %s", error)
-        self.intake.awaited.update(Kind)
+        self.intake.awaited.update(Kind if (elsewhere := self.store_settings != before) else ())
         self.sources.renew()
         if self.teller.publisher:
-            self.teller.publisher.renew()
+            self.teller.publisher.renew(elsewhere=elsewhere)
 
     def _report(self) -> None:
         troubles = self.standing.news()
