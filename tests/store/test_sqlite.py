@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -11,18 +12,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.support.netns import wait_until
 from vppctl.errors import StoreError
-from vppctl.reconcile.mirror import Batch, Mirror
+from vppctl.reconcile.mirror import Batch, Changed, Mirror
 from vppctl.store import sqlite as sqlite_store
 from vppctl.store.base import Put
 from vppctl.store.follow import follow
 from vppctl.store.private import who_may_write
 from vppctl.store.settings import open_store, parse_store_url
+from vppctl.store.sqlite_watch import SAFETY
 
 WRITER = """
 import sys
@@ -246,3 +249,20 @@ def test_others_who_may_write_to_it_are_noticed(tmp_path: Path, mode: int, group
     text = who_may_write(f"{tmp_path}/store.db")
     assert said in text
     assert bool(text) is bool(said)
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_a_disk_that_takes_its_time(tmp_path: Path) -> None:
+    """The event of a write comes before the disk has it, and others see it: once, the change came 5 s later."""
+    url = f"sqlite:{tmp_path}/store.db"
+    with contextlib.closing(open_store(parse_store_url(url))) as store:
+        watch = store.watch("/", store.commit([Put("/first", b"x")]).revision + 1)
+        slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=fsync,fdatasync:delay_enter=200000"]
+        command = [*slow, sys.executable, "-c", WRITER, url, "slow", "1"]
+        with contextlib.closing(watch), ThreadPoolExecutor() as pool:
+            future = pool.submit(watch.next, 30.0)
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+            # Half of the time after which a watcher looks without any event.
+            message = future.result(SAFETY / 2)
+        assert isinstance(message, Changed)
+        assert [entry.key for entry in message.entries] == ["/slow-twin/0", "/slow/0"]

@@ -78,16 +78,17 @@ class FolderWatch:
             )
         return -1
 
-    def wait(self, timeout: float) -> None:
-        """Return after a change, a wake-up, or `timeout` seconds."""
+    def wait(self, timeout: float) -> bool:
+        """Return after a change, a wake-up, or `timeout` seconds; True for the first two."""
         deadline = time.monotonic() + (timeout if self._fd >= 0 else min(timeout, POLL))
         with self._waiting:
             while self._event >= 0 and (left := deadline - time.monotonic()) > 0:
                 ready = [fd for fd, _ in self._poll.poll(left * 1000)]
                 if self._event in ready or (self._fd in ready and self._concerned(os.read(self._fd, 1 << 16))):
-                    return
+                    return True
             if self._fd < 0 and self._event >= 0:
                 self._fd = self._begin()
+        return False
 
     def _concerned(self, events: bytes) -> bool:
         """Whether any of these struct inotify_event is about our files; others live in the same folder."""

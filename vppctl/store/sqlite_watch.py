@@ -11,6 +11,9 @@ from vppctl.store.inotify import FolderWatch
 
 SAFETY = 5.0
 """Seconds after which a watcher looks even without an event."""
+SOON, SOON_LAST = 0.002, 1.0
+"""Seconds after an event until the next look, doubled each time. The event comes when a transaction is written, and
+others see it only once it is on the disk (fdatasync(2)), of which there is no event."""
 
 
 class History(Protocol):
@@ -33,6 +36,8 @@ class SqliteWatch:
         """`over`: leases whose keys the list before did not have, although nobody could write that they are gone."""
         self._store, self._prefix, self._revision, self._over, self._bounds = store, prefix, revision, over, bounds
         self._closed = False
+        self._soon = float("inf")
+        """Seconds until the next look without an event."""
         try:
             # Before the first look, so that nothing falls in between.
             self._events = FolderWatch(store.path)
@@ -59,7 +64,10 @@ class SqliteWatch:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            self._events.wait(max(0.0, min(left, SAFETY, next_end + 0.001)))
+            if self._events.wait(max(0.0, min(left, SAFETY, next_end + 0.001, self._soon))):
+                self._soon = SOON
+            else:
+                self._soon = 2 * self._soon if self._soon < SOON_LAST else float("inf")
         return None
 
     def close(self) -> None:
