@@ -86,6 +86,8 @@ def _end_grpc() -> None:
         deadline = time.monotonic() + 2.0
         while _grpc_runs() and time.monotonic() < deadline:
             time.sleep(0.01)
+        # Tests of other namespaces would not reach their etcd: better here than there.
+        assert not _grpc_runs(), "something of gRPC's was not closed"
 
 
 def _grpc_runs() -> bool:

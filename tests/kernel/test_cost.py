@@ -259,7 +259,8 @@ def test_a_namespace_that_cannot_be_searched_is_left_out_ever_longer(
     for n in range(40):
         reconciler.sweep()
         assert states(reconciler.run(n * 100.0)) <= {State.APPLIED}
-    assert searched.count("small") == 40
+    # One that takes more processor time than a part may goes on in the next pass.
+    assert 35 <= searched.count("small") <= 40
     assert 5 <= searched.count("large") <= 7, "the 1st, 2nd, 4th, 8th, 16th and 32nd time"
     assert caplog.text.count("namespace large cannot be searched for links") == 1
     # It is well again, and so is what is said of it.
