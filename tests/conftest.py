@@ -83,7 +83,7 @@ def _end_grpc() -> None:
         threads._core.close()
         threads._core = None
         gc.collect()
-        deadline = time.monotonic() + 2.0
+        deadline = time.monotonic() + 20.0
         while _grpc_runs() and time.monotonic() < deadline:
             time.sleep(0.01)
         # Tests of other namespaces would not reach their etcd: better here than there.
