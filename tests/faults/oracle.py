@@ -73,9 +73,16 @@ def frozen(label: str, documents: Mapping[str, Document], snapshot: Snapshot) ->
 
 
 def expect(
-    label: str, documents: Mapping[str, Document], resolve: Callable[[Ref], Resolution], snapshot: Snapshot
+    label: str,
+    documents: Mapping[str, Document],
+    resolve: Callable[[Ref], Resolution],
+    snapshot: Snapshot,
+    revisions: Mapping[str, int],
 ) -> Expected:
-    """What should be, given where references lead to; `snapshot` says who has a name that several want."""
+    """What should be, given where references lead to.
+
+    `snapshot` says who has a name that several want, and `revisions` who was first, where a frozen link has it.
+    """
     expected = Expected()
     ready: dict[str, Place] = {}
     for name, document in documents.items():
@@ -98,7 +105,7 @@ def expect(
         name: reason
         for place, names in claims.items()
         for name in names
-        if (reason := _obstacle(label, name, names, snapshot.get(place), held))
+        if (reason := _obstacle(label, name, sorted(names, key=revisions.__getitem__), snapshot.get(place), held))
     }
     for name, place in ready.items():
         peer_name = documents[name].peer
@@ -136,9 +143,12 @@ def _pair(
 
 
 def _obstacle(label: str, name: str, claimants: list[str], link: Link | None, held: Mapping[Key, Link]) -> str:
-    """The reason why this interface cannot have the name that it wants; empty when it can."""
+    """The reason why this interface cannot have the name that it wants, as the claimants do, the first of them first.
+
+    Empty when it can.
+    """
     has = owner(label, link) if link and link.alias else None
-    if name != (has if has in claimants else min(claimants)):
+    if name != (has if has in claimants else claimants[0]):
         return "NameConflict"
     if link is None:
         return ""

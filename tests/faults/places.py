@@ -180,4 +180,5 @@ class Places:
                 self.strangers.pop(link.peer, None)
 
     def _is_strange(self, link: Link) -> bool:
-        return all(oracle.owner(label, link) is None for label in self.labels)
+        """Nobody's; what an agent is creating at the moment has not got its marks."""
+        return link.group not in oracle.NEW and all(oracle.owner(label, link) is None for label in self.labels)

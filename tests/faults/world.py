@@ -148,7 +148,7 @@ class World(Places):
             documents = self.documents[label]
             # Each reference is asked once: a namespace may come in between.
             resolve = cache(partial(self.resolve, creates=agent.creates))
-            expected = self.expected[label] = oracle.expect(label, documents, resolve, snapshot)
+            expected = self.expected[label] = oracle.expect(label, documents, resolve, snapshot, self.revisions[label])
             still = oracle.frozen(label, documents, self.last)
             macs = {place: self.macs.get((label, d.name), "") for place, d in expected.links.items()}
             found += [f"{label}: {text}" for text in oracle.differences(label, expected, snapshot, still, macs)]

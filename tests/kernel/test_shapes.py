@@ -69,7 +69,8 @@ class Host:
         """What the kernel has, which has to be what was put."""
         snapshot = self.places.look()
         documents = {name: document(values) for name, values in self.documents.items()}
-        expected = oracle.expect(LABEL, documents, partial(self.places.resolve, creates=True), snapshot)
+        resolve, revisions = partial(self.places.resolve, creates=True), dict.fromkeys(documents, 1)
+        expected = oracle.expect(LABEL, documents, resolve, snapshot, revisions)
         assert list(oracle.differences(LABEL, expected, snapshot, {}, {})) == []
         assert {state for state, _ in expected.states.values()} <= {"APPLIED", "PENDING"}
         return snapshot
