@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tests.faults.documents import Document, Ref
 from tests.faults.kernel import Key, Link, Place, Snapshot, Space
 
-NEW, DOOMED = range(0x60000000, 0x70000000), range(0x77000000, 0x78000000)
+NEW, DELETING = range(0x60000000, 0x70000000), range(0x77000000, 0x78000000)
 """Groups of links that are being created and deleted: never to be seen at rest."""
 
 
@@ -56,7 +56,7 @@ def group(label: str) -> int:
 def owner(label: str, link: Link) -> str | None:
     """The interface that a link of this label was made for; None for a link without both marks of this label."""
     prefix = f"vppctl:{label}:"
-    marked = link.alias.startswith(prefix) and (link.group == group(label) or link.group in DOOMED)
+    marked = link.alias.startswith(prefix) and (link.group == group(label) or link.group in DELETING)
     return link.alias.removeprefix(prefix) if marked and link.kind == "veth" else None
 
 
@@ -171,7 +171,7 @@ def differences(
         if by_key.get(key) != link:
             yield f"frozen link changed: {link} is now {by_key.get(key)}"
     for place, link in snapshot.items():
-        if link.group in DOOMED or link.group in NEW:
+        if link.group in DELETING or link.group in NEW:
             yield f"left over from a delete or a creation: {link}"
         if owner(label, link) is not None and place not in expected.links and link.key not in still:
             yield f"a link too many: {link}"

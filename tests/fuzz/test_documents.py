@@ -193,7 +193,7 @@ def _observed(interfaces: list[Interface], spaces: list[NetnsId], random: Random
 def _allowed(deletes: list[DeleteLinks], links: dict[tuple[NetnsId, int], Link], marks: Marks, policy: Policy) -> None:
     """Only what is ours goes; and at start a whole pair of nobody's, in its configured places."""
     for delete in deletes:
-        for doomed in delete.links:
-            link = links[delete.netns, doomed.index]
+        for to_delete in delete.links:
+            link = links[delete.netns, to_delete.index]
             taken_over = policy.start and link.kind == "veth" and not link.alias and link.peer_netns is not None
             assert marks.owns(link) or taken_over, link

@@ -20,7 +20,7 @@ from vppctl.linux import executor, wire
 from vppctl.linux.executor import Executor
 from vppctl.linux.monitor import LinkMonitor, LinksChanged
 from vppctl.linux.rtnl import Answer, Rtnl
-from vppctl.reconcile.marks import DOOM_BASE, Marks
+from vppctl.reconcile.marks import DELETION_BASE, Marks
 from vppctl.reconcile.state import Condition, Reason, State
 
 pytestmark = pytest.mark.kernel
@@ -287,7 +287,7 @@ def test_a_link_that_cannot_be_deleted_in_the_group_of_a_deletion(monkeypatch: p
     put(reconciler, documents)
     reconciler.run(0.0)
     monkeypatch.setattr("os.urandom", lambda size: b"\1" * size)
-    ip("-n", "one", "link", "set", "lo", "group", str(DOOM_BASE | 0x010101))
+    ip("-n", "one", "link", "set", "lo", "group", str(DELETION_BASE | 0x010101))
     ip("-n", "one", "link", "add", "name", "other", "type", "veth", "peer", "name", "twin")
     delete(reconciler, documents)
     reconciler.run(1.0)
@@ -296,7 +296,7 @@ def test_a_link_that_cannot_be_deleted_in_the_group_of_a_deletion(monkeypatch: p
 
 def test_what_is_in_a_group_of_deletions_is_not_ours_for_that(stranger: Stranger) -> None:
     """Somebody puts the eth0 of his container there."""
-    stranger.create("eth0", alias="", group=DOOM_BASE | 0x010101)
+    stranger.create("eth0", alias="", group=DELETION_BASE | 0x010101)
     reconciler = new_reconciler()
     put(reconciler, [*PAIR, veth("eth0", "y", "his"), veth("y", "eth0", "two")])
     news = reconciler.run(0.0)
@@ -318,7 +318,7 @@ def test_killed_while_it_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
         patched.setattr(wire, "delete_group", lambda _group: wire.get_link("lo"))
         killed.run(1.0)
     assert len(links("one")) == 6
-    assert {int(link["group"]) >> 24 for link in links("one").values()} >= {DOOM_BASE >> 24}
+    assert {int(link["group"]) >> 24 for link in links("one").values()} >= {DELETION_BASE >> 24}
     new_reconciler().run(2.0)
     assert not links("one")
 

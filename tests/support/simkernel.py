@@ -51,8 +51,8 @@ class SimulatedKernel:
             for operation in stage:
                 match operation:
                     case DeleteLinks(netns=where, links=links):
-                        for doomed in links:
-                            self.remove(where, doomed.index)
+                        for to_delete in links:
+                            self.remove(where, to_delete.index)
                     case CreateVeth(first=first, second=second):
                         self.add_veth(first, second)
                     case SetLink():

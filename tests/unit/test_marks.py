@@ -13,7 +13,7 @@ import pytest
 from tests.support.planning import NS1, NS2, Setup
 from vppctl.agent.lock import lock_path
 from vppctl.model.interface import Interface, VppInterface, VppInterfaceType
-from vppctl.reconcile.marks import DOOM_BASE, Marks, is_stable_mac, is_unmarked, stable_mac
+from vppctl.reconcile.marks import DELETION_BASE, Marks, is_stable_mac, is_unmarked, stable_mac
 from vppctl.reconcile.state import Link, NetnsId
 from vppctl.reconcile.vpp import (
     ChangeInVpp,
@@ -70,7 +70,7 @@ def test_an_alias_that_was_cut_is_no_other_ones_whatever_that_is_called() -> Non
     ("change", "ours"),
     [
         ({}, True),
-        ({"group": DOOM_BASE | 0x123456}, True),
+        ({"group": DELETION_BASE | 0x123456}, True),
         ({"group": 0}, False),
         ({"group": 7}, False),
         ({"alias": ""}, False),
@@ -93,7 +93,7 @@ def test_what_any_agent_has_marked_is_not_unmarked() -> None:
     assert is_unmarked(link)
     assert is_unmarked(link._replace(group=7))
     other = Marks("other")
-    for group in (*other.groups, DOOM_BASE | 7):
+    for group in (*other.groups, DELETION_BASE | 7):
         assert not is_unmarked(link._replace(group=group))
     assert not is_unmarked(link._replace(alias=other.alias("a")))
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.planning import NS1, NS2, A, B, Setup
 from tests.support.simkernel import netns
 from vppctl.model.interface import Interface
-from vppctl.reconcile.marks import DOOM_BASE
+from vppctl.reconcile.marks import DELETION_BASE
 from vppctl.reconcile.operations import CreateVeth
 from vppctl.reconcile.ownership import owned
 from vppctl.reconcile.plan import Policy
@@ -52,11 +52,11 @@ def other_half(setup: Setup) -> list[dict[str, object]]:
 
 def leaving(setup: Setup) -> list[dict[str, object]]:
     """As deleting a new pair leaves it when the agent ends meanwhile."""
-    return [{"alias": "", "group": DOOM_BASE | 5}, new(setup)[1]]
+    return [{"alias": "", "group": DELETION_BASE | 5}, new(setup)[1]]
 
 
 def leaving_whole(setup: Setup) -> list[dict[str, object]]:
-    return [{"group": DOOM_BASE | 5}, {}]
+    return [{"group": DELETION_BASE | 5}, {}]
 
 
 def no_alias(_: Setup) -> list[dict[str, object]]:
@@ -165,7 +165,7 @@ STRANGERS = {
     "alias alone": {"alias": "vppctl:vpp1:a"},
     "group alone": {"group": "ours"},
     "a new one's group alone": {"group": "new"},
-    "a leaving one's group alone": {"group": DOOM_BASE | 1},
+    "a leaving one's group alone": {"group": DELETION_BASE | 1},
     "another group": {"alias": "vppctl:vpp1:a", "group": 7},
     "no VETH": {"alias": "vppctl:vpp1:a", "group": "ours", "kind": ""},
     "a dummy": {"alias": "vppctl:vpp1:a", "group": "ours", "kind": "dummy"},
@@ -259,6 +259,6 @@ def test_whose_affair_a_link_in_the_way_is(setup: Setup) -> None:
     setup.put(A, B)
     result = setup.plan()
     (delete,) = result.deletes
-    assert [(doomed.name, doomed.pair) for doomed in delete.links] == [("a", setup.desired.pair_of("a"))]
+    assert [(to_delete.name, to_delete.pair) for to_delete in delete.links] == [("a", setup.desired.pair_of("a"))]
     assert result.leaving == {stray.key}
     assert result.conditions["c"].state is State.APPLIED

@@ -30,12 +30,12 @@ class Beginning:
             ends = (_in_words(link, spaces) for link in (first, second))
             log.warning(text, pair.first, pair.second, *ends, what)
         created = {create.pair for create in plan.creates}
-        doomed = [link for operation in plan.deletes for link in operation.links]
+        to_delete = [link for operation in plan.deletes for link in operation.links]
         self._count("taken over", plan.takeovers)
         self._count("adopted", plan.kept)
-        self._count("re-created", created & {link.pair for link in doomed if link.pair})
+        self._count("re-created", created & {link.pair for link in to_delete if link.pair})
         self._count("created", created)
-        self._strays += sum(link.pair not in created for link in doomed)
+        self._strays += sum(link.pair not in created for link in to_delete)
 
     def _count(self, what: str, pairs: Collection[PairId]) -> None:
         new = set(pairs) - self._counted

@@ -71,8 +71,8 @@ def _follow(hosts: dict[str, int], reconciler: Reconciler, observed: ObservedSta
     own = reconciler.nsids.own
     links = {(link.netns, link.index): link for link in observed.links.values()}
     for operation in planned.deletes:
-        for doomed in operation.links:
-            link = links[operation.netns, doomed.index]
+        for to_delete in operation.links:
+            link = links[operation.netns, to_delete.index]
             for netns, index in ((link.netns, link.index), (link.peer_netns, link.peer_index)):
                 if netns == own:
                     gone = [name for name, there in hosts.items() if there == index]

@@ -20,7 +20,7 @@ from vppctl.linux.marked import Found
 from vppctl.linux.namespaces import Netns, spaces_at_once
 from vppctl.linux.resolve import resolve
 from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.operations import DeleteLinks, Doomed, Failure, Operation
+from vppctl.reconcile.operations import DeleteLinks, Failure, LinkToDelete, Operation
 from vppctl.reconcile.ownership import is_frozen, owned
 from vppctl.reconcile.state import Link, LinkKey, NetnsId, ObservedState, PairId
 
@@ -66,20 +66,20 @@ class Strays:
         by_key = {link.key: link for link in found.marked.links}
         ours = owned(desired, found.marked.links)
         self._refused &= by_key.keys()
-        doomed = [
+        to_delete = [
             link
             for link in found.strays
             if link.key not in self._refused
             and now >= self._pause(link.netns).until
             and not is_frozen(desired, link, ours, by_key)
         ][:AT_ONCE]
-        for netns in {link.netns for link in doomed}:
+        for netns in {link.netns for link in to_delete}:
             seconds = min(PAUSE_LAST, max(PAUSE_FIRST, 2.0 * self._pause(netns).seconds))
             self._pauses[netns] = _Pause(now + seconds, seconds)
         # One in which the pause has been over for as long again is as any other.
         self._pauses = {netns: pause for netns, pause in self._pauses.items() if now < pause.until + pause.seconds}
         try:
-            self._remove(doomed, places)
+            self._remove(to_delete, places)
         except OSError as error:
             log.warning("links where nothing is configured cannot be deleted: %s", cause(error))
 
@@ -92,8 +92,8 @@ class Strays:
         self._refused.update((operation.netns, index) for index in failure.links)
         return set()
 
-    def _remove(self, doomed: Sequence[Link], places: Mapping[NetnsId, Found]) -> None:
-        for netns, links, failure in remove(doomed, places, self._executor):
+    def _remove(self, to_delete: Sequence[Link], places: Mapping[NetnsId, Found]) -> None:
+        for netns, links, failure in remove(to_delete, places, self._executor):
             names = ", ".join(sorted(repr(link.name) for link in links)[:3]) + (" ..." if len(links) > 3 else "")
             what = f"{names} in namespace {places[netns].description}"
             if failure is None:
@@ -119,7 +119,7 @@ def remove(
     for start in range(0, len(spaces_left), room):
         part = spaces_left[start : start + room]
         operations: list[Operation] = [
-            DeleteLinks(netns, tuple(Doomed(link.index, link.name) for link in there[netns])) for netns in part
+            DeleteLinks(netns, tuple(LinkToDelete(link.index, link.name) for link in there[netns])) for netns in part
         ]
         with ExitStack() as stack:
             spaces: dict[NetnsId, Netns] = {}

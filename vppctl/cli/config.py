@@ -234,7 +234,7 @@ def dump_command(options: dict[str, Any], prefix: str | None) -> None:
     """Print keys and their values.
 
     Each key that starts with PREFIX, then its value on one line, then an empty line; without PREFIX, those of all
-    agents. What a terminal would not print is escaped, also into a file; 'etcdctl get' has the octets.
+    agents. What a terminal would not print is escaped, also into a file; 'etcdctl get' shows the bytes.
 
     \b
     Example:

@@ -11,7 +11,7 @@ from vppctl.linux.identity import is_same, look, unchanged
 from vppctl.linux.namespaces import Netns
 from vppctl.linux.rtnl import Answer, Rtnl
 from vppctl.linux.steps import refused
-from vppctl.reconcile.marks import DOOM_BASE
+from vppctl.reconcile.marks import DELETION_BASE
 from vppctl.reconcile.operations import Failure
 from vppctl.reconcile.state import Link
 
@@ -26,7 +26,7 @@ def delete_in(space: Netns, links: Sequence[Link]) -> Failure | None:
     number = int.from_bytes(os.urandom(3), "big")
     with Rtnl(space) as rtnl:
         there = unchanged(rtnl, links)
-        group = DOOM_BASE | number
+        group = DELETION_BASE | number
         answers = _by_group(rtnl, there, [group] * len(there))
         left = [link for link, answer in zip(there, answers, strict=True) if answer.errno not in (0, *_GONE)]
         if not left:
@@ -35,7 +35,7 @@ def delete_in(space: Netns, links: Sequence[Link]) -> Failure | None:
         # may put one, such as lo, into any group (rtnl_group_dellink, net/core/rtnetlink.c): so each in its own.
         found = zip(left, look(rtnl, left), strict=True)
         left = [link for link, raw in found if is_same(link, raw, group) or is_same(link, raw)]
-        groups = [DOOM_BASE | (number + n) & 0xFFFFFF for n in range(1, len(left) + 1)]
+        groups = [DELETION_BASE | (number + n) & 0xFFFFFF for n in range(1, len(left) + 1)]
         return _first(left, _by_group(rtnl, left, groups), _GONE)
 
 

@@ -29,9 +29,9 @@ from vppctl.reconcile.operations import (
     CreateVeth,
     DelAddress,
     DeleteLinks,
-    Doomed,
     End,
     Failure,
+    LinkToDelete,
     Operation,
     Outcome,
     SetChecksum,
@@ -172,7 +172,7 @@ class Executor:
         self, operation: DeleteLinks, spaces: Mapping[NetnsId, Netns], observed: ObservedState
     ) -> Iterator[Callable[[], Failure | None]]:
         """What is to be done for one operation, in pieces that may be done side by side."""
-        links = [link for doomed in operation.links if (link := _seen(observed, operation.netns, doomed))]
+        links = [link for to_delete in operation.links if (link := _seen(observed, operation.netns, to_delete))]
         space = spaces.get(operation.netns)
         if space is not None:
             yield partial(delete_in, space, links)
@@ -206,7 +206,7 @@ def _others(
     return failures
 
 
-def _seen(observed: ObservedState, netns: NetnsId, about: Doomed | Setting) -> Link | None:
+def _seen(observed: ObservedState, netns: NetnsId, about: LinkToDelete | Setting) -> Link | None:
     """The link that the operation is about, as it was observed."""
     link = observed.links.get((netns, about.name))
     return link if link and link.index == about.index else None

@@ -17,7 +17,7 @@ from vppctl.linux.observe import Peers, Raw, complete, each_link, read_link
 from vppctl.linux.reading import Reading
 from vppctl.linux.rtnl import DUMP_TRIES, Rtnl
 from vppctl.model.interface import NamespaceRef
-from vppctl.reconcile.marks import Marks, is_doomed
+from vppctl.reconcile.marks import Marks, is_deletion_group
 from vppctl.reconcile.state import Link, NetnsId
 
 log = logging.getLogger("vppctl.linux")
@@ -110,7 +110,7 @@ def search(
 
 def _is_marked(raw: Raw, marks: Marks) -> bool:
     group = raw.number(wire.IFLA_GROUP)
-    return group in marks.groups or is_doomed(group) or raw.alias.startswith(marks.prefixes)
+    return group in marks.groups or is_deletion_group(group) or raw.alias.startswith(marks.prefixes)
 
 
 def _marked_in(space: Netns, marks: Marks) -> Generator[None, None, list[Raw]]:

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
-from vppctl.reconcile.operations import DeleteLinks, Doomed
+from vppctl.reconcile.operations import DeleteLinks, LinkToDelete
 from vppctl.reconcile.state import Link, LinkKey, NetnsId
 
 
 def deletes(
-    doomed: Mapping[LinkKey, Doomed], links: Mapping[LinkKey, Link], reached: Collection[NetnsId]
+    to_delete: Mapping[LinkKey, LinkToDelete], links: Mapping[LinkKey, Link], reached: Collection[NetnsId]
 ) -> Iterator[DeleteLinks]:
-    """One end of each doomed pair suffices; those of one namespace go together, so the busier one is chosen.
+    """One end of each pair to delete suffices; those of one namespace go together, so the busier one is chosen.
 
     Before that the one that was entered: of a namespace that is reached by its id the links go one by one, and the
     id may be another's by then. `links` has what was observed, `reached` the namespaces that were entered.
     """
-    if not doomed:
+    if not to_delete:
         return
-    weight = Counter(netns for netns, _ in doomed)
+    weight = Counter(netns for netns, _ in to_delete)
 
     def rank(netns: NetnsId, index: int) -> tuple[bool, int, NetnsId, int]:
         return netns in reached, weight[netns], netns, index
 
-    spaces: dict[NetnsId, list[Doomed]] = {}
-    for (netns, index), one in doomed.items():
+    spaces: dict[NetnsId, list[LinkToDelete]] = {}
+    for (netns, index), one in to_delete.items():
         link = links[netns, index]
         peer = (link.peer_netns, link.peer_index) if link.peer_netns else None
         other = links.get(peer) if peer else None
         if (
-            peer in doomed
+            peer in to_delete
             and other is not None
             and other.is_tied_to(link)
             and rank(other.netns, other.index) > rank(netns, index)

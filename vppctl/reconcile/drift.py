@@ -34,8 +34,8 @@ def kernel_drift(desired: DesiredState, observed: ObservedState, plan: Plan) -> 
     created = {name for create in plan.creates for name in create.pair}
     yield from _missing(desired, observed, created)
     for delete in plan.deletes:
-        for doomed in delete.links:
-            link = links[delete.netns, doomed.index]
+        for to_delete in delete.links:
+            link = links[delete.netns, to_delete.index]
             name = desired.owner(link)
             if name not in created:
                 yield Drift(name, "link", "", link.name)

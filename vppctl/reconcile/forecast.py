@@ -145,8 +145,8 @@ def _going(observed: ObservedState, plan: Plan) -> Iterator[Link]:
     links = {(link.netns, link.index): link for link in observed.links.values()}
     shown: set[tuple[NetnsId, int]] = set()
     for operation in plan.deletes:
-        for doomed in operation.links:
-            link = links[operation.netns, doomed.index]
+        for to_delete in operation.links:
+            link = links[operation.netns, to_delete.index]
             peer = links.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
             for one in (link, peer) if peer and peer.is_tied_to(link) else (link,):
                 if (key := (one.netns, one.index)) not in shown:

@@ -23,7 +23,7 @@ ANY = "vppctl:"
 
 GROUP_BASE = 0x76000000
 """Groups of ours are 0x76000000 to 0x76ffffff: far from the small numbers that people choose, below 2^31."""
-DOOM_BASE = 0x77000000
+DELETION_BASE = 0x77000000
 """Groups of links that are being deleted are 0x77000000 to 0x77ffffff, a fresh one for each delete."""
 FRESH_BASE = 0x60000000
 """Groups of new links that have no alias yet are 0x60000000 to 0x6fffffff."""
@@ -83,20 +83,20 @@ class Marks:
         """Whether it is a VETH with both marks of this label; also one that was to be deleted when the agent ended."""
         return (
             link.alias.startswith(self.prefixes)
-            and (link.group == self.group or is_doomed(link.group))
+            and (link.group == self.group or is_deletion_group(link.group))
             and link.kind == "veth"
         )
 
 
-def is_doomed(group: int) -> bool:
+def is_deletion_group(group: int) -> bool:
     """Whether it is a group of links that are being deleted."""
-    return group >> 24 == DOOM_BASE >> 24
+    return group >> 24 == DELETION_BASE >> 24
 
 
 def is_unmarked(link: Link) -> bool:
     """Whether no agent, of whatever label, has left a mark on the link."""
     group = link.group
-    grouped = group >> 24 == GROUP_BASE >> 24 or group >> 28 == FRESH_BASE >> 28 or is_doomed(group)
+    grouped = group >> 24 == GROUP_BASE >> 24 or group >> 28 == FRESH_BASE >> 28 or is_deletion_group(group)
     return not grouped and not link.alias.startswith(ANY)
 
 
@@ -116,7 +116,7 @@ def stable_mac(host: str, label: str, name: str, turn: int = 0) -> str:
 def is_stable_mac(mac: str, label: str, name: str) -> bool:
     """Whether `stable_mac` gives this address to this name on any host, or an earlier version did."""
     if len(mac) != len("02:00:00:00:00:01"):
-        # A tunnel's may have 4 or 16 octets.
+        # A tunnel's may have 4 or 16 bytes.
         return False
     number = int(mac.replace(":", ""), 16)
     value = number >> 42 << 40 | number & (1 << 40) - 1

@@ -40,7 +40,7 @@ class CreateVeth(NamedTuple):
     second: End
 
 
-class Doomed(NamedTuple):
+class LinkToDelete(NamedTuple):
     """A link to delete, by index; the name is for messages."""
 
     index: int  # type: ignore[assignment]
@@ -52,7 +52,7 @@ class DeleteLinks(NamedTuple):
     """Remove these links of one namespace, their peers with them. One that is gone already counts as removed."""
 
     netns: NetnsId
-    links: tuple[Doomed, ...]
+    links: tuple[LinkToDelete, ...]
 
 
 class SetLink(NamedTuple):
@@ -163,11 +163,11 @@ def by_pair(operation: Operation) -> dict[PairId, Operation]:
     """The operation by the pairs that it was for; of a deletion of many, what it was for each."""
     match operation:
         case DeleteLinks(netns=netns, links=links):
-            doomed: dict[PairId, tuple[Doomed, ...]] = {}
+            to_delete: dict[PairId, tuple[LinkToDelete, ...]] = {}
             for link in links:
                 if link.pair:
-                    doomed[link.pair] = (*doomed.get(link.pair, ()), link)
-            return {pair: DeleteLinks(netns, own) for pair, own in doomed.items()}
+                    to_delete[link.pair] = (*to_delete.get(link.pair, ()), link)
+            return {pair: DeleteLinks(netns, own) for pair, own in to_delete.items()}
         case CreateNamespace(pairs=pairs):
             return dict.fromkeys(pairs, operation)
         case _:

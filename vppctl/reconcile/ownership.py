@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from vppctl.model.interface import Interface
 from vppctl.reconcile.desired import DesiredState
-from vppctl.reconcile.marks import ANY, is_doomed, is_stable_mac
+from vppctl.reconcile.marks import ANY, is_deletion_group, is_stable_mac
 from vppctl.reconcile.state import Link, LinkKey
 
 
@@ -81,7 +81,7 @@ def _is_new(desired: DesiredState, link: Link, peer: Link) -> bool:
     fresh, groups = desired.marks.fresh, {link.group, peer.group}
     if link.alias or peer.alias:
         return False
-    return groups == set(fresh) or (not groups.isdisjoint(fresh) and any(map(is_doomed, groups)))
+    return groups == set(fresh) or (not groups.isdisjoint(fresh) and any(map(is_deletion_group, groups)))
 
 
 def _stands(desired: DesiredState, link: Link, peer: Link) -> bool:
@@ -110,4 +110,4 @@ def _has_chosen_mac(desired: DesiredState, link: Link) -> bool:
 
 
 def _is_in_our_group(desired: DesiredState, link: Link) -> bool:
-    return link.group in desired.marks.groups or is_doomed(link.group)
+    return link.group in desired.marks.groups or is_deletion_group(link.group)

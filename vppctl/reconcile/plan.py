@@ -19,8 +19,8 @@ from vppctl.reconcile.operations import (
     CreateNamespace,
     CreateVeth,
     DeleteLinks,
-    Doomed,
     End,
+    LinkToDelete,
     Setting,
 )
 from vppctl.reconcile.ownership import is_frozen, owned
@@ -86,7 +86,7 @@ class _Planner:
         self.desired, self.observed, self.scope, self.policy = desired, observed, scope, policy
         self.marks = desired.marks
         self.result = Plan()
-        self.doomed: dict[tuple[NetnsId, int], Doomed] = {}
+        self.to_delete: dict[tuple[NetnsId, int], LinkToDelete] = {}
         self.by_index = {link.key: link for link in observed.links.values()}
         self.ours = owned(desired, observed.links.values())
         self.macs: dict[str, str] = {}  # of links that are replaced, by interface name
@@ -99,7 +99,7 @@ class _Planner:
         for pair, verdict in self.verdicts.items():
             if isinstance(verdict, Ready) and (ends := self._standing(verdict)):
                 kept[pair] = ends
-        self._doom_strays({link.key for ends in kept.values() for link in ends})
+        self._mark_strays({link.key for ends in kept.values() for link in ends})
         for pair, verdict in sorted(self.verdicts.items(), key=lambda item: item[0]):
             match verdict:
                 case Blocked(conditions):
@@ -110,8 +110,8 @@ class _Planner:
                     self._settle(pair, verdict, kept[pair])
                 case Ready():
                     self._create(pair, verdict)
-        self.result.deletes = list(deletes(self.doomed, self.by_index, self.observed.reached))
-        self.result.leaving = frozenset(self.doomed)
+        self.result.deletes = list(deletes(self.to_delete, self.by_index, self.observed.reached))
+        self.result.leaving = frozenset(self.to_delete)
         self.result.namespaces = [CreateNamespace(name, tuple(pairs)) for name, pairs in self.awaited.items()]
         return self.result
 
@@ -155,7 +155,7 @@ class _Planner:
         """Whether the link is ours and was made for this name; one without an alias is what its place says."""
         return link.key in self.ours and (not self.marks.names(link) or self.desired.name_of(link.alias) == name)
 
-    def _doom_strays(self, kept: set[tuple[NetnsId, int]]) -> None:
+    def _mark_strays(self, kept: set[tuple[NetnsId, int]]) -> None:
         """All that is ours and not where it belongs goes, but for what an invalid document freezes."""
         for key, link in self.by_index.items():
             if key in kept or key not in self.ours:
@@ -166,7 +166,7 @@ class _Planner:
             if name in self.desired.configured and self.scope.isdisjoint((pair, concerned)):
                 continue
             if not is_frozen(self.desired, link, self.ours, self.by_index):
-                self._doom(link, concerned)
+                self._mark(link, concerned)
                 self.macs.setdefault(name, link.mac)
 
     def _concerned(self, link: Link, name: str, pair: PairId) -> PairId | None:
@@ -179,8 +179,8 @@ class _Planner:
 
     # What goes
 
-    def _doom(self, link: Link, pair: PairId | None) -> None:
-        self.doomed[link.key] = Doomed(link.index, link.name, pair)
+    def _mark(self, link: Link, pair: PairId | None) -> None:
+        self.to_delete[link.key] = LinkToDelete(link.index, link.name, pair)
 
     # What comes
 
@@ -205,8 +205,8 @@ class _Planner:
                 self._say(name, state, reason, message)
             return
         for link in self.result.takeovers.get(pair, ()):
-            if link.key not in self.doomed:
-                self._doom(link, pair)
+            if link.key not in self.to_delete:
+                self._mark(link, pair)
         macs, fresh = self.macs, self.marks.fresh
         first = self._end(ready.first, ready.first_at, macs.get(ready.first.name, ""), fresh[0])
         second = self._end(ready.second, ready.second_at, macs.get(ready.second.name, ""), fresh[1])
@@ -238,10 +238,10 @@ class _Planner:
 
     def _goes(self, link: Link) -> bool:
         """Whether the link is to be deleted, by itself or with its other end."""
-        if link.key in self.doomed:
+        if link.key in self.to_delete:
             return True
         peer = self.by_index.get((link.peer_netns, link.peer_index)) if link.peer_netns else None
-        return peer is not None and peer.is_tied_to(link) and peer.key in self.doomed
+        return peer is not None and peer.is_tied_to(link) and peer.key in self.to_delete
 
     def _holder(self, place: Place) -> str:
         """Of several interfaces that want one name: the one that has it, else the one that was configured first."""

@@ -14,7 +14,7 @@ from typing import Any
 from vppctl.errors import ConflictError, StoreError, UnknownOutcomeError
 from vppctl.store.base import ALL, Bounds, Commit, Delete, Entry, Guard, Listed, Operation, Put, Watch
 from vppctl.store.bounds import Gauge
-from vppctl.store.etcd_answers import octets, range_end
+from vppctl.store.etcd_answers import encoded, range_end
 from vppctl.store.etcd_client import EtcdClient, Metadata
 from vppctl.store.etcd_errors import ALARMS, UnsureError
 from vppctl.store.etcd_pages import CompactedError, Pages
@@ -44,8 +44,8 @@ class EtcdStore:
         self.client.close()
 
     def get(self, key: str) -> Entry | None:
-        answer = self.client.call("KV", "Range", etcdrpc.RangeRequest(key=octets(key)))
-        found = self._answers.only(answer.kvs, octets(key))
+        answer = self.client.call("KV", "Range", etcdrpc.RangeRequest(key=encoded(key)))
+        found = self._answers.only(answer.kvs, encoded(key))
         return None if found is None else self._answers.entry(found)
 
     def list(self, prefix: str, revision: int = 0, keys_only: bool = False, bounds: Bounds = ALL) -> Listed:
@@ -65,7 +65,7 @@ class EtcdStore:
 
     def _pages(self, prefix: str, revision: int, bounds: Bounds, *, keys_only: bool) -> Iterator[Listed]:
         call = partial(self.client.call, "KV", "Range")
-        pages = Pages(call, self._answers, octets(prefix) or b"\0", range_end(prefix))
+        pages = Pages(call, self._answers, encoded(prefix) or b"\0", range_end(prefix))
         return pages.read(revision, Gauge(bounds, self.description, prefix), keys_only=keys_only)
 
     def commit(self, operations: Sequence[Operation], guards: Sequence[Guard] = ()) -> Commit:
@@ -105,7 +105,7 @@ class EtcdStore:
 
     def _look(self, operations: Sequence[Operation], lost: str) -> tuple[int, dict[str, Any]]:
         """The store's revision, and what is under the keys of a write without an answer. Raises UnknownOutcomeError."""
-        reads = [etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=octets(o.key))) for o in operations]
+        reads = [etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=encoded(o.key))) for o in operations]
         try:
             answer = self.client.call("KV", "Txn", etcdrpc.TxnRequest(success=reads))
             newest = self._answers.revision(answer)
@@ -144,7 +144,7 @@ def _transaction(operations: Sequence[Operation], guards: Mapping[str, int]) -> 
         etcdrpc.Compare(
             result=etcdrpc.Compare.EQUAL,
             target=etcdrpc.Compare.MOD,
-            key=octets(key),
+            key=encoded(key),
             mod_revision=mod_revision,
         )
         for key, mod_revision in guards.items()
@@ -168,9 +168,9 @@ def _is_written(operations: Sequence[Operation], found: Mapping[str, Any], guard
 def _operation(operation: Operation) -> Any:
     match operation:
         case Put(key, value, lease):
-            return etcdrpc.RequestOp(request_put=etcdrpc.PutRequest(key=octets(key), value=value, lease=lease))
+            return etcdrpc.RequestOp(request_put=etcdrpc.PutRequest(key=encoded(key), value=value, lease=lease))
         case Delete(key):
-            return etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=octets(key)))
+            return etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=encoded(key)))
 
 
 class EtcdLease:

@@ -86,7 +86,7 @@ def range_request(start: bytes, end: bytes, **more: Any) -> Any:
     return etcdrpc.RangeRequest(key=start, range_end=end, **more)
 
 
-def octets(key: str) -> bytes:
+def encoded(key: str) -> bytes:
     """A key as etcd has it: any bytes."""
     return key.encode(errors="surrogateescape")
 
@@ -98,5 +98,5 @@ def from_octets(key: bytes) -> str:
 
 def range_end(prefix: str) -> bytes:
     """The end of the range of all keys with this prefix; a zero byte stands for the end of all keys."""
-    start = octets(prefix).rstrip(b"\xff")
+    start = encoded(prefix).rstrip(b"\xff")
     return start[:-1] + bytes((start[-1] + 1,)) if start else b"\0"

@@ -11,7 +11,7 @@ from typing import Any
 from vppctl.errors import StoreError
 from vppctl.store.base import Changed, Compacted, Progress
 from vppctl.store.bounds import Gauge
-from vppctl.store.etcd_answers import octets, range_end, range_request
+from vppctl.store.etcd_answers import encoded, range_end, range_request
 from vppctl.store.etcd_client import EtcdClient
 from vppctl.store.etcd_errors import LONGEST, explain
 from vppctl.store.etcd_stubs import etcdrpc, grpc
@@ -31,7 +31,7 @@ class EtcdWatch:
 
     def __init__(self, client: EtcdClient, prefix: str, revision: int, timeout: float, gauge: Gauge) -> None:
         self._client, self._timeout, self._gauge = client, timeout, gauge
-        self._start, self._end = octets(prefix) or b"\0", range_end(prefix)
+        self._start, self._end = encoded(prefix) or b"\0", range_end(prefix)
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # Whoever writes faster than this is read waits in etcd, and not in our memory.
         self._answers: queue.Queue[Any] = queue.Queue(WAITING)
@@ -41,7 +41,7 @@ class EtcdWatch:
         )
         self._requests.put(etcdrpc.WatchRequest(create_request=create))
         # A call first: it finds an endpoint that answers, and a token that is good; within what the user's role allows.
-        client.call("KV", "Range", etcdrpc.RangeRequest(key=octets(prefix or "/"), keys_only=True))
+        client.call("KV", "Range", etcdrpc.RangeRequest(key=encoded(prefix or "/"), keys_only=True))
         self._index = client.current
         # A member that its peers have left would be silent for ever; so it ends the watch (v3rpc/interceptor.go).
         metadata = (("hasleader", "true"), *client.metadata(self._index, timeout))
